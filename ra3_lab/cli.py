@@ -1,0 +1,63 @@
+"""The `ra3-lab` command: one table of subcommands, each loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("commands.demo:demo", "compare base, NTP, prior and RA3 on the embedded model; writes report.html and summary.json"),
+    "midtrain": ("commands.midtrain:run", "mid-train a model on your own Python by ntp, prior or ra3"),
+    "pretrain": ("commands.pretrain:run", "train an embedded base model from nothing"),
+    "data": ("commands.data:run", "rebuild the pipelines splits, or check that the generator reproduces them"),
+    "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
+    "test": ("commands.tools:test", "run the tests (at most 15 minutes)"),
+    "test-all": ("commands.tools:test_all", "run the tests, slow, browser and GPU ones too"),
+    "lab": ("commands.tools:lab", "open JupyterLab on the notebooks"),
+}
+
+_USAGE = """ra3-lab: discover reasoning latents in expert code (RA3), fine-tune on them, compare with next-token prediction.
+
+usage: ra3-lab COMMAND [options]      ra3-lab COMMAND --help      ra3-lab --version
+
+commands:
+{commands}
+
+examples:
+  ra3-lab demo --out demo_out --seed 0
+  ra3-lab midtrain --method ra3 --data solutions.jsonl --model embedded --out runs/mine
+"""
+
+
+def usage() -> str:
+    """The help text."""
+    return _USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status. Errors that a user can mend end in one line and status 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        import ra3_lab
+
+        print(ra3_lab.__version__)
+        return 0
+    if arguments[0] not in COMMANDS:
+        print(f"ra3-lab: no command {arguments[0]!r}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    import tyro
+
+    module, name = COMMANDS[arguments[0]][0].split(":")
+    function = getattr(importlib.import_module(f"ra3_lab.{module}"), name)
+    try:
+        return tyro.cli(function, args=arguments[1:], prog=f"ra3-lab {arguments[0]}") or 0
+    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError) as error:
+        print(f"ra3-lab {arguments[0]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nra3-lab {arguments[0]}: stopped.", file=sys.stderr)
+        return 130

@@ -1,0 +1,37 @@
+"""Held-out likelihood of code under a policy that may think first.
+
+log (1/K) sum_k p(lines | thoughts_k), thoughts sampled causally from the policy itself: in expectation a lower bound of
+the log-evidence, rising with K. Every arm's first tokens are renormalised without the marker, NTP's too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ra3_lab.midtrain.estep import score_traces
+from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.load import dtype_of
+from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.trace import Trace, strip
+
+
+def k_sample_bound(
+    model: Any, tokenizer: LineTokenizer, traces: Sequence[Trace], k: int, seed: int = 0, precision: str = "auto", think: bool = True
+) -> torch.Tensor:
+    """(N,) nats per program: the K-sample bound of each trace's lines. Raises ValueError for k < 1.
+
+    `think=False` gives log p(lines) with no thought at all.
+    """
+    if k < 1:
+        raise ValueError(f"k={k}: at least one sample.")
+    repeated = [strip(trace) for trace in traces for _ in range(k)]
+    how = LatentSampling(think=think)
+    rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, 0)
+    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
+    total = scored.line.double().sum(1).view(len(traces), k)
+    return total.logsumexp(1) - math.log(k)

@@ -1,0 +1,91 @@
+"""Evaluate a policy on tasks with tests: sample programs, judge them outside this process, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ra3_lab.evaluate.passk import Interval, bootstrap_ci, pass_at_k_tasks
+from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.load import dtype_of
+from ra3_lab.models.rollout import generate
+from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.sandbox import Limits, Program, judge_batch
+from ra3_lab.tasks.pipelines import ENTRY_POINT, Task
+from ra3_lab.trace import MARKER
+
+
+@dataclass(frozen=True)
+class ProgramScores:
+    """What a policy's samples earned."""
+
+    correct: np.ndarray
+    """(tasks, n) bool: sample passed every test."""
+    steps: np.ndarray
+    """(tasks,) steps of each task's pipeline."""
+    thoughts: np.ndarray
+    """(tasks, n) comment lines per program."""
+    ended: float
+    """Share of samples that the policy ended itself."""
+    programs: tuple[tuple[str, ...], ...]
+    """The samples, prompt left out."""
+    statuses: dict[str, int]
+    """How often each verdict status was given."""
+
+    def pass_at(self, k: int) -> Interval:
+        """Unbiased pass@k with a bootstrap interval over tasks."""
+        return bootstrap_ci(pass_at_k_tasks(self.correct, k))
+
+    def by_length(self) -> dict[int, float]:
+        """pass@1 by number of steps."""
+        return {int(n): float(self.correct[self.steps == n].mean()) for n in np.unique(self.steps)}
+
+
+def evaluate_programs(
+    model: Any,
+    tokenizer: LineTokenizer,
+    tasks: Sequence[Task],
+    samples: int = 4,
+    temperature: float = 1.0,
+    seed: int = 0,
+    precision: str = "auto",
+    max_new: int = 480,
+    progress: Callable[[int, int], None] | None = None,
+) -> ProgramScores:
+    """Sample `samples` programs a task at `temperature` and judge them.
+
+    At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
+    judge gave no verdict on more than 1 % of the programs.
+    """
+    if not tasks:
+        raise ValueError("no tasks to evaluate on.")
+    decoder = Decoder(model, dtype_of(precision))
+    completions = generate(
+        decoder, tokenizer, [task.prompt for task in tasks], samples, temperature, max_new, seed, progress=progress
+    )
+    programs = [
+        Program(task.prompt + completion.text, ENTRY_POINT, task.pairs)
+        for task, row in zip(tasks, completions, strict=True)
+        for completion in row
+    ]
+    verdicts = judge_batch(programs, Limits())
+    statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
+    if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
+        detail = next(v.detail for v in verdicts if v.status == "no_verdict")
+        raise RuntimeError(f"the judge gave no verdict on {statuses['no_verdict']} of {len(verdicts)} programs: {detail}")
+    shape = (len(tasks), samples)
+    return ProgramScores(
+        correct=np.array([v.passed for v in verdicts]).reshape(shape),
+        steps=np.array([len(task.steps) for task in tasks]),
+        thoughts=np.array([[_comments(c.text) for c in row] for row in completions]),
+        ended=float(np.mean([c.ended for row in completions for c in row])),
+        programs=tuple(tuple(c.text for c in row) for row in completions),
+        statuses=statuses,
+    )
+
+
+def _comments(text: str) -> int:
+    return sum(line.startswith(MARKER) for line in text.splitlines())

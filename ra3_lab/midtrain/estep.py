@@ -1,0 +1,200 @@
+"""E-step: RL discovers latents that make the expert's lines likelier.
+
+One update, top to bottom: sample G latent sequences for each of P expert programs from q (`update`); let the frozen pi
+score the expert's lines; reward r_t = log pi(a_t | s_t, z_t) - c [thought at t]; return-to-go; subtract the mean return of
+the group's other members at the same line (`credit`); one policy-gradient step on log q(z_t | s_t), where both branches
+count: the thought's tokens when thinking, log(1 - q(#)) when not (`accumulate`).
+(Method: "E-step"; temporal ELBO with the KL tuned to a cost c per thought.)
+
+Departures and options. No division by the standard deviation. `kl` adds the ELBO's pull towards pi's own latents:
+r_t -= kl * (log q(z_t) - log pi(z_t)), whose expected gradient is that of -kl * KL(q || pi). `floor` bounds a line's log-likelihood.
+`per_token` takes a line's mean instead of its sum. Thoughts that are empty or cut for length pay `penalty`.
+q is causal: it never sees the line it explains. Not here: hindsight posterior, importance resampling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
+from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.load import autocast, dtype_of
+from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
+from ra3_lab.models.scoring import (
+    Batch, collate, latent_logp, line_logp, line_mask, padding_free, score_batch, thought_mask,
+)
+from ra3_lab.models.tokenizer import FIRST_ACT, FIRST_THOUGHT, LINE, Encoded, LineTokenizer
+from ra3_lab.trace import Trace
+
+
+@dataclass(frozen=True)
+class EStepConfig:
+    """RL on the latents."""
+
+    updates: int = 20
+    """Updates in all, over every round."""
+    programs: int = 8
+    """Expert programs per update (P)."""
+    group: int = 8
+    """Latent sequences per program (G)."""
+    cost: float = 0.1
+    """Nats that a thought costs (c)."""
+    learning_rate: float = 5e-4
+    """Learning rate of q."""
+    floor: float | None = -10.0
+    """Bound on a line's log-likelihood in nats; None for none."""
+    discount: float = 1.0
+    """Discount per line."""
+    horizon: int | None = None
+    """Lines that a latent is credited with; None for all that follow."""
+    penalty: float = 1.0
+    """Nats that an empty or over-long thought costs on top."""
+    kl: float = 0.0
+    """Weight of KL(q || pi) on the latents."""
+    per_token: bool = False
+    """Reward a line's mean log-likelihood per token instead of its sum."""
+    longest_thought: int = 16
+    """Most tokens of a thought."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    tokens_at_once: int = 8_192
+    """Padded tokens in one forward pass; changes memory, not the update."""
+
+    def __post_init__(self) -> None:
+        if self.group < 2:
+            raise ValueError(f"group={self.group}: the leave-one-out baseline needs at least 2 latent sequences per program.")
+        if self.updates < 0 or self.programs < 1:
+            raise ValueError(f"updates={self.updates}, programs={self.programs}: updates >= 0 and programs >= 1.")
+        if self.cost < 0 or math.isnan(self.cost):
+            raise ValueError(f"cost={self.cost}: nats per thought, 0 or more (infinity masks thinking).")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model makes of a batch of traces, all (B, L)."""
+
+    line: torch.Tensor
+    """log p(a_t | s_t, z_t)."""
+    latent: torch.Tensor
+    """log p(z_t | s_t)."""
+    thought: torch.Tensor
+    """Whether a thought stands before the line."""
+    exists: torch.Tensor
+    """Whether the trace has this line."""
+
+
+def _pad(parts: list[torch.Tensor], groups: list[np.ndarray], lines: int) -> torch.Tensor:
+    """Put the parts' rows back in order, padded with zeros to `lines`."""
+    order = np.argsort(np.concatenate(groups))
+    padded = [torch.nn.functional.pad(part, (0, lines - part.shape[1])) for part in parts]
+    return torch.cat(padded)[torch.from_numpy(order)]
+
+
+@torch.no_grad()
+def score_traces(model: Any, encoded: Sequence[Encoded], tokenizer: LineTokenizer, tokens_at_once: int = 8_192, precision: str = "auto") -> Scored:
+    """Score traces without gradients, in groups of similar length."""
+    groups = padding_free(encoded, tokens_at_once)
+    parts: list[list[torch.Tensor]] = [[], [], [], []]
+    for group in groups:
+        picked = [encoded[i] for i in group]
+        batch = collate(picked, tokenizer.pad)
+        with autocast(model, precision):
+            scores = score_batch(model, batch, tokenizer)
+        for part, value in zip(
+            parts, (line_logp(scores, batch), latent_logp(scores, batch), thought_mask(batch), line_mask(batch, picked)), strict=True
+        ):
+            part.append(value)
+    lines = max(e.lines for e in encoded)
+    return Scored(*(_pad(part, groups, lines) for part in parts))
+
+
+def malformed_mask(rollouts: Sequence[Rollout], lines: int) -> torch.Tensor:
+    """(B, lines) whether the thought before the line is empty or was cut."""
+    mask = torch.zeros((len(rollouts), lines), dtype=torch.bool)
+    for row, rollout in enumerate(rollouts):
+        for t, thought in enumerate(rollout.trace.latents):
+            mask[row, t] = thought is not None and (rollout.cut[t] or not thought.strip())
+    return mask
+
+
+def line_lengths(encoded: Sequence[Encoded], lines: int) -> torch.Tensor:
+    """(B, lines) tokens of each line, latents not counted; 1 where there is no line."""
+    counts = torch.zeros((len(encoded), lines))
+    for row, e in enumerate(encoded):
+        of_line = np.isin(e.roles, (LINE, FIRST_ACT, FIRST_THOUGHT))
+        counts[row] = torch.from_numpy(np.bincount(e.line[of_line], minlength=lines)[:lines])
+    return counts.clamp(min=1)
+
+
+class EStep:
+    """q, its optimiser and the frozen pi it is rewarded by, an update at a time."""
+
+    def __init__(self, q: Any, pi: Any, tokenizer: LineTokenizer, config: EStepConfig, seed: int, precision: str = "auto") -> None:
+        self.q, self.pi, self.tokenizer, self.config = q, pi, tokenizer, config
+        self.seed, self.precision = seed, precision
+        self.parameters = [p for p in q.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
+        self.how = LatentSampling(1.0, config.longest_thought, think=math.isfinite(config.cost))
+        self.tokens = 0
+
+    def update(self, traces: Sequence[Trace], number: int) -> dict[str, float]:
+        """One policy-gradient update on these programs; `number` keys the draws. Returns what happened."""
+        repeated = [trace for trace in traces for _ in range(self.config.group)]
+        decoder = Decoder(self.q, dtype_of(self.precision))
+        rollouts = sample_latents(decoder, self.tokenizer, repeated, self.how, self.seed, number)
+        encoded, advantage, record = self.credit(rollouts)
+        self.accumulate(encoded, advantage)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        if not torch.isfinite(norm):
+            rate = self.config.learning_rate
+            raise FloatingPointError(
+                f"E-step update {number}: the gradient is not finite; lower learning_rate ({rate})."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.tokens += sum(len(e.ids) for e in encoded)
+        return record | {"gradient_norm": float(norm)}
+
+    def credit(
+        self, rollouts: Sequence[Rollout]
+    ) -> tuple[list[Encoded], torch.Tensor, dict[str, float]]:
+        """The rollouts encoded, the advantage (B, L) of their latents, and what to report; a group's rows side by side."""
+        config = self.config
+        encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
+        under_pi = score_traces(self.pi, encoded, self.tokenizer, config.tokens_at_once, self.precision)
+        line = under_pi.line
+        if config.per_token:
+            line = line / line_lengths(encoded, line.shape[1])
+        cost = config.cost if math.isfinite(config.cost) else 0.0
+        malformed = malformed_mask(rollouts, line.shape[1])
+        reward = rewards(line, under_pi.thought, malformed, cost, config.penalty, config.floor)
+        if config.kl:
+            under_q = score_traces(self.q, encoded, self.tokenizer, config.tokens_at_once, self.precision)
+            reward = reward - config.kl * (under_q.latent - under_pi.latent)
+        returns = reward_to_go(reward, config.discount, config.horizon)  # (B, L)
+        advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists
+        record = {
+            "return": float(reward.sum() / len(encoded)),
+            "line_logp": float(under_pi.line.sum() / len(encoded)),
+            "think_share": float(under_pi.thought.sum()) / float(under_pi.exists.sum()),
+            "malformed": float(malformed.sum()) / max(float(under_pi.thought.sum()), 1.0),
+        }
+        return encoded, advantage, record
+
+    def accumulate(self, encoded: Sequence[Encoded], advantage: torch.Tensor) -> None:
+        """Add the gradient of the loss -1/B sum_b sum_t advantage[b, t] log q(z_t | s_t) to q's parameters."""
+        self.q.train()
+        for group in padding_free(encoded, self.config.tokens_at_once):
+            batch: Batch = collate([encoded[i] for i in group], self.tokenizer.pad)
+            with autocast(self.q, self.precision):
+                scores = score_batch(self.q, batch, self.tokenizer)
+            chosen = latent_logp(scores, batch)
+            loss = -(chosen * advantage[torch.from_numpy(group), : batch.lines]).sum() / len(encoded)
+            loss.backward()
+        self.q.eval()

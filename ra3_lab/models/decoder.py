@@ -1,0 +1,139 @@
+"""One batched decoder: key/value cache, packed projections, rows at different places, forced and sampled tokens.
+
+A `Decoder` is a snapshot of a Llama- or Qwen2-type Hugging Face model (LoRA merged into the copy): taken anew after every
+update, a matter of milliseconds. Every row of a batch is at its own position; a forward pass feeds each row a chunk of its
+own next tokens. What a chunk's padding writes into the cache lies behind the row's end, is never attended to and is
+overwritten by the row's next chunk.
+
+Not handled: other architectures (a clear error), sliding windows, prompts longer than the context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+def effective_weight(linear: torch.nn.Module) -> torch.Tensor:
+    """The matrix (out, in) that a linear layer applies, active LoRA adapters included."""
+    if not hasattr(linear, "base_layer"):
+        return linear.weight.detach()
+    weight = linear.base_layer.weight.detach()
+    for adapter in linear.active_adapters:
+        if adapter in linear.lora_A:
+            weight = weight + linear.get_delta_weight(adapter).detach()
+    return weight
+
+
+def _bias(linear: torch.nn.Module) -> torch.Tensor | None:
+    bias = getattr(linear, "base_layer", linear).bias
+    return None if bias is None else bias.detach()
+
+
+@dataclass(frozen=True)
+class _Layer:
+    qkv: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    out: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+    norm_in: torch.Tensor
+    norm_mlp: torch.Tensor
+
+
+class Cache:
+    """Keys and values of every layer, preallocated: (layers, B, kv_heads, length + 1, head_dim).
+
+    The last place belongs to no token: padding of a chunk that reaches beyond `length` is written there.
+    """
+
+    def __init__(self, decoder: Decoder, rows: int, length: int) -> None:
+        shape = (len(decoder.layers), rows, decoder.kv_heads, length + 1, decoder.head_dim)
+        self.length = length
+        self.keys = torch.zeros(shape, dtype=decoder.dtype, device=decoder.device)
+        self.values = torch.zeros_like(self.keys)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows, in this order; a row may be taken several times."""
+        rows = rows.to(self.keys.device)
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class Decoder:
+    """Inference-only copy of a model. Raises ValueError for an architecture it does not know."""
+
+    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        config = causal.config
+        if config.model_type not in ("llama", "qwen2"):
+            raise ValueError(f"the decoder knows Llama and Qwen2 models, not {config.model_type!r}.")
+        self.dtype = dtype
+        self.heads: int = config.num_attention_heads
+        self.kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.context: int = config.max_position_embeddings
+        self.eps: float = config.rms_norm_eps
+        self.device = causal.model.embed_tokens.weight.device
+        self.embedding = causal.model.embed_tokens.weight.detach().to(dtype)
+        self.head = effective_weight(causal.lm_head).to(dtype)
+        self.norm = causal.model.norm.weight.detach().to(dtype)
+        rope = causal.model.rotary_emb
+        angles = torch.outer(torch.arange(self.context, device=self.device).float(), rope.inv_freq.float())
+        angles = torch.cat([angles, angles], -1)
+        self.cos = (angles.cos() * rope.attention_scaling).to(dtype)
+        self.sin = (angles.sin() * rope.attention_scaling).to(dtype)
+        self.layers = [self._pack(layer) for layer in causal.model.layers]
+
+    def _pack(self, layer: Any) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        if any(_bias(p) is not None for p in (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)):
+            raise ValueError("the decoder knows biases of query, key and value only; this model has others.")
+        biases = [_bias(p) for p in projections]
+        return _Layer(
+            qkv=torch.cat([effective_weight(p) for p in projections]).to(self.dtype),
+            qkv_bias=None if biases[0] is None else torch.cat(biases).to(self.dtype),  # type: ignore[arg-type]
+            out=effective_weight(attention.o_proj).to(self.dtype),
+            gate_up=torch.cat([effective_weight(mlp.gate_proj), effective_weight(mlp.up_proj)]).to(self.dtype),
+            down=effective_weight(mlp.down_proj).to(self.dtype),
+            norm_in=layer.input_layernorm.weight.detach().to(self.dtype),
+            norm_mlp=layer.post_attention_layernorm.weight.detach().to(self.dtype),
+        )
+
+    @torch.no_grad()
+    def forward(self, ids: torch.Tensor, starts: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Feed ids (B, W), row b at positions starts[b]..starts[b]+W-1; returns last hidden states (B, W, D)."""
+        rows, width = ids.shape
+        ids, starts = ids.to(self.device), starts.to(self.device)
+        positions = (starts[:, None] + torch.arange(width, device=self.device)).clamp(max=cache.length)
+        reach = int(positions.max()) + 1
+        angle = positions.clamp(max=self.context - 1)  # padding of a chunk may lie beyond the context
+        cos, sin = self.cos[angle][:, None], self.sin[angle][:, None]  # (B, 1, W, head_dim)
+        seen = torch.arange(reach, device=self.device)[None, None, None] <= positions[:, None, :, None]  # (B, 1, W, reach)
+        row_index = torch.arange(rows, device=self.device)[:, None]
+        x = F.embedding(ids, self.embedding)
+        half, group = self.head_dim // 2, self.heads // self.kv_heads
+        for i, layer in enumerate(self.layers):
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps)
+            qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, width, -1, self.head_dim).transpose(1, 2)
+            rotated, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], 1)
+            turned = torch.cat([-rotated[..., half:], rotated[..., :half]], -1)
+            query, key = (rotated * cos + turned * sin).split([self.heads, self.kv_heads], 1)
+            keys, values = cache.keys[i], cache.values[i]
+            keys[row_index, :, positions] = key.transpose(1, 2)
+            values[row_index, :, positions] = value.transpose(1, 2)
+            a = F.scaled_dot_product_attention(
+                query, keys[:, :, :reach], values[:, :, :reach], attn_mask=seen, enable_gqa=group > 1
+            )
+            x = x + F.linear(a.transpose(1, 2).reshape(rows, width, -1), layer.out)
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
+            gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, layer.down)
+        return F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Output logits (..., V) of hidden states (..., D), float32 on the CPU where sampling happens."""
+        return F.linear(hidden, self.head).float().cpu()

@@ -1,0 +1,111 @@
+"""Load a causal language model and its tokenizer from a directory or by hub name; optional LoRA adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
+
+    rank: int = 16
+    """Rank r of the update."""
+    alpha: int = 32
+    """Scale; the update is alpha / r * B A."""
+    target: str = "all-linear"
+    """Which layers get adapters, as peft understands it."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; 'auto' takes CUDA where there is one. Raises ValueError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA GPU here: use --device cpu or auto.")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown: use auto, cpu or cuda.") from error
+
+
+def load_model(source: str | Path, device: str = "auto") -> tuple[Any, LineTokenizer]:
+    """Model (float32, eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base model.
+
+    Raises FileNotFoundError for a path that is no model directory and ValueError for a tokenizer that cannot isolate
+    newline and marker. Remote code is never run.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if str(source) == "embedded":
+        from ra3_lab.resources import embedded_model_dir
+
+        source = embedded_model_dir()
+    place = pick_device(device)
+    path = Path(source)
+    if (path.exists() or str(source).startswith((".", "/", "~"))) and not (path / "config.json").exists():
+        raise FileNotFoundError(f"{source} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name.")
+    tokenizer = load_tokenizer(source)
+    model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, trust_remote_code=False)
+    if len(tokenizer.hf) > model.config.vocab_size:
+        raise ValueError(
+            f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: they do not belong together."
+        )
+    return model.to(place).eval(), tokenizer
+
+
+def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
+    """The model with trainable LoRA adapters, the rest frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target, task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
+    """Write model (LoRA merged) and tokenizer to a directory, complete or not at all."""
+    import copy
+    import shutil
+    import tempfile
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        plain = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        plain.save_pretrained(staging)
+        tokenizer.hf.save_pretrained(staging)
+        if out.exists():
+            raise FileExistsError(f"{out} exists already: choose another name or delete it.")
+        staging.rename(out)
+        out.chmod(0o755)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def best_precision() -> str:
+    """'bf16' where this machine computes it natively (CUDA, AVX512-BF16 or AMX), else 'fp32'."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """torch dtype of 'bf16' or 'fp32'; 'auto' means `best_precision()`."""
+    name = best_precision() if precision == "auto" else precision
+    if name not in ("bf16", "fp32"):
+        raise ValueError(f"precision={precision!r}: use auto, bf16 or fp32.")
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def autocast(model: Any, precision: str) -> torch.autocast:
+    """Mixed precision around forward passes; does nothing for fp32."""
+    dtype = dtype_of(precision)
+    return torch.autocast(next(model.parameters()).device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

@@ -1,0 +1,270 @@
+"""Sampling with the decoder: latents between forced expert lines (E-step, M-step) and whole programs (evaluation).
+
+`sample_latents` forces the expert's lines and samples a latent before each. It feeds several forced lines at once, looks
+at the decision before every one of them, and goes back to the first that chose to think: draws are keyed by position, so
+this gives exactly the traces of a token-by-token loop, in far fewer passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ra3_lab.models.decoder import Cache, Decoder
+from ra3_lab.models.sampling import draw_tokens, keyed_uniforms
+from ra3_lab.models.tokenizer import Encoded, LineTokenizer
+from ra3_lab.trace import Trace, annotate, strip
+
+LOOKAHEAD = 24  # forced tokens fed in one pass: about a block of code
+
+
+@dataclass(frozen=True)
+class LatentSampling:
+    """How latents are drawn."""
+
+    temperature: float = 1.0
+    """Softmax temperature of decision and thought."""
+    longest_thought: int = 16
+    """Most tokens between marker and closing newline; a longer thought is cut."""
+    think: bool = True
+    """False masks the think branch (c = infinity): every trace comes back without latents."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled trace."""
+
+    trace: Trace
+    """The expert's code with the sampled latents."""
+    cut: tuple[bool, ...]
+    """Per line, whether the thought before it was cut for length."""
+    thought_ids: tuple[list[int] | None, ...]
+    """Per line the thought's tokens as sampled, without marker and newline."""
+
+    def encode(self, tokenizer: LineTokenizer) -> Encoded:
+        """Ids and roles, exactly as sampled."""
+        return tokenizer.encode_trace(self.trace, self.cut, self.thought_ids)
+
+
+class _Row:
+    """State of one trace while it is being sampled."""
+
+    def __init__(self, tokenizer: LineTokenizer, trace: Trace, sample: int) -> None:
+        self.trace, self.sample = trace, sample
+        self.pending = tokenizer.encode_prompt(trace.prompt)  # forced tokens not yet fed
+        self.lines = [tokenizer.encode_line(line) for line in trace.lines]
+        self.offered = [tokenizer.offered(line) for line in trace.lines]
+        self.at = 0  # next line to decide about
+        self.fed = 0  # tokens in the cache
+        self.thought: list[int] | None = None  # tokens of the thought being written
+        self.thoughts: list[list[int] | None] = [None] * len(self.lines)
+        self.cut = [False] * len(self.lines)
+
+    @property
+    def done(self) -> bool:
+        return self.at == len(self.lines)
+
+
+def _feed(decoder: Decoder, cache: Cache, rows: Sequence[_Row], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
+    width = max(1, max(len(chunk) for chunk in chunks))
+    ids = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, chunk in enumerate(chunks):
+        ids[i, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+        if rows[i].fed + len(chunk) > decoder.context:
+            raise ValueError(
+                f"trace {rows[i].trace.trace_id!r} with its thoughts passes the context of {decoder.context} tokens: "
+                "shorten or drop it, or allow shorter thoughts."
+            )
+    starts = torch.tensor([row.fed for row in rows])
+    return decoder.forward(ids, starts, cache)
+
+
+def _advance(row: _Row) -> tuple[list[int], list[tuple[int, int]]]:
+    """The row's next forced chunk and its decision points (offset of the token before, line)."""
+    chunk = list(row.pending)
+    points = [(len(chunk) - 1, row.at)]
+    for line in range(row.at, len(row.lines) - 1):
+        if len(chunk) + len(row.lines[line]) > len(row.pending) + LOOKAHEAD:
+            break
+        chunk += row.lines[line]
+        points.append((len(chunk) - 1, line + 1))
+    return chunk, points
+
+
+def _force(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
+    """Feed every row up to its next thought or the end of its lookahead."""
+    plans = [([], []) if row.done or row.thought is not None else _advance(row) for row in rows]
+    hidden = _feed(decoder, cache, rows, [chunk for chunk, _ in plans])
+    where = [(i, offset, line) for i, (_, points) in enumerate(plans) for offset, line in points]
+    if not where:
+        return
+    picked = hidden[[i for i, _, _ in where], [offset for _, offset, _ in where]]
+    logits = decoder.logits(picked).float()
+    if how.temperature:
+        think = torch.softmax(logits / how.temperature, -1)[:, tokenizer.marker].double().numpy()
+    else:
+        think = (logits.argmax(-1) == tokenizer.marker).double().numpy()
+    samples = np.array([rows[i].sample for i, _, _ in where])
+    positions = np.array([rows[i].fed + offset + 1 for i, offset, _ in where])
+    chosen = keyed_uniforms(*keys, samples, positions) < think
+    decided: set[int] = set()
+    for (i, offset, line), yes in zip(where, chosen, strict=True):
+        row = rows[i]
+        if i in decided or not (yes and row.offered[line] and how.think):
+            continue
+        decided.add(i)
+        row.fed += offset + 1
+        row.at, row.thought, row.pending = line, [], [tokenizer.marker]
+    for i, (chunk, points) in enumerate(plans):
+        row = rows[i]
+        if points and i not in decided:
+            line = points[-1][1]
+            row.fed += len(chunk)
+            row.pending, row.at = row.lines[line], line + 1
+
+
+def _write_thoughts(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
+    """Write the open thoughts of all rows token by token."""
+    samples = np.array([row.sample for row in rows])
+    while any(row.thought is not None for row in rows):
+        hidden = _feed(decoder, cache, rows, [row.pending if row.thought is not None else [] for row in rows])
+        positions = np.array([row.fed + 1 for row in rows])
+        uniforms = keyed_uniforms(*keys, samples, positions)
+        tokens = draw_tokens(decoder.logits(hidden[:, 0]), uniforms, how.temperature, tokenizer.banned).tolist()
+        for row, token in zip(rows, tokens, strict=True):
+            if row.thought is None:
+                continue
+            row.fed += 1
+            if token != tokenizer.newline and len(row.thought) == how.longest_thought:
+                row.cut[row.at], token = True, tokenizer.newline
+            if token == tokenizer.newline:
+                row.thoughts[row.at], row.thought = row.thought, None
+                row.pending = [token, *row.lines[row.at]]
+                row.at += 1
+            else:
+                row.thought.append(token)
+                row.pending = [token]
+
+
+@torch.no_grad()
+def sample_latents(
+    decoder: Decoder,
+    tokenizer: LineTokenizer,
+    traces: Sequence[Trace],
+    how: LatentSampling,
+    seed: int,
+    update: int,
+    samples: Sequence[int] | None = None,
+    rows_at_once: int = 64,
+) -> list[Rollout]:
+    """Sample z_t ~ q(. | s_t) before every line of every trace, the lines being forced.
+
+    `samples` are the keys of the draws (default 0, 1, ...): equal keys give equal traces, whatever the batch. Raises ValueError
+    where a trace with its thoughts might not fit the context.
+    """
+    keys = list(samples) if samples is not None else list(range(len(traces)))
+    if not how.think:
+        return [Rollout(strip(trace), (False,) * len(trace.lines), (None,) * len(trace.lines)) for trace in traces]
+    results: list[Rollout | None] = [None] * len(traces)
+    sizes = [sum(len(tokenizer.encode_line(text)) for text in (trace.prompt, *trace.lines)) for trace in traces]
+    order = np.argsort(sizes, kind="stable")
+    for begin in range(0, len(order), rows_at_once):
+        picked = order[begin : begin + rows_at_once]
+        rows = [_Row(tokenizer, traces[i], keys[i]) for i in picked]
+        longest = max(sizes[i] + len(traces[i].lines) * (how.longest_thought + 2) for i in picked) + LOOKAHEAD + 2
+        cache = Cache(decoder, len(rows), min(longest, decoder.context + LOOKAHEAD + how.longest_thought))
+        while not all(row.done and row.thought is None for row in rows):
+            _force(decoder, cache, rows, tokenizer, how, (seed, update))
+            _write_thoughts(decoder, cache, rows, tokenizer, how, (seed, update))
+        for i, row in zip(picked, rows, strict=True):
+            latents = [None if thought is None else tokenizer.decode(thought) for thought in row.thoughts]
+            results[i] = Rollout(annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts))
+    return [result for result in results if result is not None]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled program."""
+
+    text: str
+    """What follows the prompt, up to the end of text."""
+    tokens: int
+    """Tokens sampled, end of text included."""
+    ended: bool
+    """Whether the model ended it (False: cut at max_new)."""
+
+
+@torch.no_grad()
+def generate(
+    decoder: Decoder,
+    tokenizer: LineTokenizer,
+    prompts: Sequence[str],
+    samples_per_prompt: int,
+    temperature: float,
+    max_new: int,
+    seed: int,
+    update: int = 0,
+    rows_at_once: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Completion]]:
+    """`samples_per_prompt` completions for each prompt; those of one prompt share its prefill.
+
+    Sample j of prompt i is keyed i * samples_per_prompt + j. `progress(done, all)` is called after each group of rows.
+    """
+    encoded = [tokenizer.encode_prompt(prompt) for prompt in prompts]
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if len(ids) >= decoder.context:
+            raise ValueError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens, the context is {decoder.context}: shorten it.")
+    order = np.argsort([len(ids) for ids in encoded], kind="stable")
+    at_once = max(1, rows_at_once // samples_per_prompt)
+    results: list[list[Completion]] = [[] for _ in prompts]
+    for begin in range(0, len(order), at_once):
+        picked = order[begin : begin + at_once]
+        keys = np.repeat(picked * samples_per_prompt, samples_per_prompt) + np.tile(np.arange(samples_per_prompt), len(picked))
+        outputs = _complete(decoder, tokenizer, [encoded[i] for i in picked], samples_per_prompt, keys, temperature, max_new, (seed, update))
+        for slot, output in enumerate(outputs):
+            ended = bool(output) and output[-1] == tokenizer.eos
+            results[picked[slot // samples_per_prompt]].append(Completion(tokenizer.decode(output), len(output), ended))
+        if progress is not None:
+            progress(begin + len(picked), len(order))
+    return results
+
+
+def _complete(
+    decoder: Decoder, tokenizer: LineTokenizer, prompts: list[list[int]], copies: int,
+    keys: np.ndarray, temperature: float, max_new: int, seeds: tuple[int, int],
+) -> list[list[int]]:
+    """Token lists for len(prompts) * copies rows; finished rows leave the batch."""
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    width = int(lengths.max())
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        ids[i, : len(prompt)] = torch.tensor(prompt)
+    length = min(width + max_new, decoder.context)
+    cache = Cache(decoder, len(prompts), length)
+    hidden = decoder.forward(ids, torch.zeros(len(prompts), dtype=torch.long), cache)
+    last = hidden[torch.arange(len(prompts)), lengths - 1]
+    spread = torch.arange(len(prompts)).repeat_interleave(copies)
+    cache.select(spread)
+    last, places = last[spread], lengths[spread]
+    outputs: list[list[int]] = [[] for _ in keys]
+    alive = np.arange(len(keys))
+    while len(alive):
+        uniforms = keyed_uniforms(*seeds, keys[alive], places.numpy())
+        tokens = draw_tokens(decoder.logits(last), uniforms, temperature)
+        for row, token in zip(alive, tokens.tolist(), strict=True):
+            outputs[row].append(token)
+        going = (tokens != tokenizer.eos) & (places + 1 < length)
+        going &= torch.tensor([len(outputs[row]) < max_new for row in alive])
+        if not going.all():
+            kept = going.nonzero()[:, 0]
+            alive, tokens, places = alive[kept.numpy()], tokens[kept], places[kept]
+            if not len(alive):
+                break
+            cache.select(kept)
+        last = decoder.forward(tokens[:, None], places, cache)[:, 0]
+        places = places + 1
+    return outputs

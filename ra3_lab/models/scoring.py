@@ -1,0 +1,169 @@
+"""Log-probabilities of given tokens, and what a trace's lines and latents get of them.
+
+`score_batch` runs a causal LM over right-padded sequences and returns per-token log-probabilities; the vocabulary axis is
+reduced chunk by chunk, so that logits of shape (B, T, V) never exist at once. `line_logp` and `latent_logp` sum them by role:
+
+- a line: log pi(a_t | s_t, z_t), its first token renormalised without the marker (z_t has already chosen);
+- a latent: log q(#) + the thought's tokens and closing newline when thinking, log(1 - q(#)) when not. Tokens of a thought
+  are renormalised without those no thought may hold, as they are sampled. Where a thought was cut, its closing newline was
+  forced because another token was drawn: it counts log(1 - q(newline)), so that all latents together have probability 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ra3_lab.models.tokenizer import FIRST_ACT, FIRST_THOUGHT, FORCED, LINE, MARK, PROMPT, THOUGHT, Encoded, LineTokenizer
+
+_CHUNK = 4_096  # tokens whose logits exist at the same time
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded traces; padding has role PROMPT and counts nowhere."""
+
+    ids: torch.Tensor
+    """(B, T) token ids."""
+    roles: torch.Tensor
+    """(B, T) token roles."""
+    line: torch.Tensor
+    """(B, T) action index of each token."""
+    lengths: torch.Tensor
+    """(B,) tokens of each trace."""
+    lines: int
+    """Largest number of lines in the batch."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probabilities at positions 1..T-1 of a batch, each (B, T - 1): entry [b, i] is about token i + 1."""
+
+    token: torch.Tensor
+    """log p(token | before)."""
+    marker: torch.Tensor
+    """log p('#' | before)."""
+    banned: torch.Tensor
+    """log p(any token that no thought may hold | before)."""
+
+
+def collate(encoded: Sequence[Encoded], pad: int) -> Batch:
+    """Pad traces on the right to one length."""
+    width = max(len(e.ids) for e in encoded)
+    ids = torch.full((len(encoded), width), pad)
+    roles = torch.full((len(encoded), width), PROMPT, dtype=torch.int8)
+    line = torch.zeros((len(encoded), width), dtype=torch.long)
+    for row, e in enumerate(encoded):
+        ids[row, : len(e.ids)] = torch.from_numpy(e.ids)
+        roles[row, : len(e.ids)] = torch.from_numpy(e.roles)
+        line[row, : len(e.ids)] = torch.from_numpy(e.line)
+    lengths = torch.tensor([len(e.ids) for e in encoded])
+    return Batch(ids, roles, line, lengths, max(e.lines for e in encoded))
+
+
+def check_lengths(encoded: Sequence[Encoded], context: int, names: Sequence[str] | None = None) -> None:
+    """Raise ValueError for the first trace that does not fit the model's context."""
+    for i, e in enumerate(encoded):
+        if len(e.ids) > context:
+            name = names[i] if names else f"number {i}"
+            raise ValueError(f"trace {name} has {len(e.ids)} tokens, the model's context is {context}: shorten or drop it (--max-tokens).")
+
+
+def hidden_states(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.nn.Module]:
+    """Last hidden states (B, T, D) of a Hugging Face causal LM (with or without LoRA) and its output head."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return causal.model(input_ids=ids, use_cache=False).last_hidden_state, causal.lm_head
+
+
+def _reduce(
+    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, marker: int, banned: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    logits = head(hidden)
+    logits = logits.float() if logits.itemsize < 4 else logits  # half types up; float64 stays
+    total = logits.logsumexp(-1)
+    token = logits.gather(-1, targets[:, None])[:, 0] - total
+    return token, logits[:, marker] - total, logits[:, banned].logsumexp(-1) - total
+
+
+def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer) -> Scores:
+    """Log-probabilities of every token of the batch under `model`; differentiable where gradients are on."""
+    device = next(model.parameters()).device
+    hidden, head = hidden_states(model, batch.ids[:, :-1].to(device))
+    flat, targets = hidden.flatten(0, 1), batch.ids[:, 1:].flatten().to(device)
+    banned = torch.tensor(tokenizer.banned, device=device)
+    keep = torch.is_grad_enabled()
+    parts = []
+    for i in range(0, len(flat), _CHUNK):
+        arguments = (head, flat[i : i + _CHUNK], targets[i : i + _CHUNK], tokenizer.marker, banned)
+        if keep and len(flat) > _CHUNK:
+            parts.append(checkpoint(_reduce, *arguments, use_reentrant=False))
+        else:
+            parts.append(_reduce(*arguments))
+    shape = hidden.shape[:2]
+    token, marker, inadmissible = (torch.cat(part).view(shape).cpu() for part in zip(*parts, strict=True))
+    return Scores(token, marker, inadmissible)
+
+
+def log1mexp(x: torch.Tensor) -> torch.Tensor:
+    """log(1 - exp(x)) for x < 0, accurate at both ends (Maechler 2012); finite at x = 0, where it is log of the smallest step.
+
+    >>> round(float(log1mexp(torch.tensor(-1.0))), 4)
+    -0.4587
+    """
+    x = x.clamp(max=-torch.finfo(x.dtype).eps)
+    near = x > -0.6931
+    return torch.where(near, torch.log(-torch.expm1(torch.where(near, x, -1.0))), torch.log1p(-torch.exp(torch.where(near, -1.0, x))))
+
+
+def _sum_by_line(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(B, T - 1) per-token values -> (B, lines) sums; the END token's line is left out."""
+    sums = values.new_zeros(len(values), batch.lines + 1)
+    return sums.scatter_add(1, batch.line[:, 1:], values)[:, : batch.lines]
+
+
+def line_logp(scores: Scores, batch: Batch) -> torch.Tensor:
+    """(B, lines) log pi(a_t | s_t, z_t), summed over the line's tokens; 0 beyond a trace's end."""
+    roles = batch.roles[:, 1:]
+    first = (roles == FIRST_ACT) | (roles == FIRST_THOUGHT)
+    values = torch.where(first, scores.token - log1mexp(scores.marker), torch.where(roles == LINE, scores.token, 0.0))
+    return _sum_by_line(values, batch)
+
+
+def latent_logp(scores: Scores, batch: Batch) -> torch.Tensor:
+    """(B, lines) log q(z_t | s_t): both branches; 0 where no latent was offered."""
+    roles = batch.roles[:, 1:]
+    admissible = scores.token - log1mexp(scores.banned)
+    values = torch.where(roles == MARK, scores.token, 0.0)
+    values = torch.where(roles == THOUGHT, admissible, values)
+    values = torch.where(roles == FORCED, log1mexp(admissible), values)
+    values = torch.where(roles == FIRST_ACT, log1mexp(scores.marker), values)
+    return _sum_by_line(values, batch)
+
+
+def thought_mask(batch: Batch) -> torch.Tensor:
+    """(B, lines) whether a thought stands before the line."""
+    marks = (batch.roles[:, 1:] == MARK).float()
+    return _sum_by_line(marks, batch) > 0
+
+
+def line_mask(batch: Batch, encoded: Sequence[Encoded]) -> torch.Tensor:
+    """(B, lines) whether the trace has this line."""
+    counts = torch.tensor([e.lines for e in encoded])
+    return torch.arange(batch.lines)[None] < counts[:, None]
+
+
+def padding_free(encoded: Sequence[Encoded], tokens: int) -> list[np.ndarray]:
+    """Indices grouped so that a group's padded size stays under `tokens`, similar lengths together."""
+    order = np.argsort([len(e.ids) for e in encoded], kind="stable")
+    groups, current = [], []
+    for i in order:
+        if current and (len(current) + 1) * len(encoded[i].ids) > tokens:
+            groups.append(np.array(current))
+            current = []
+        current.append(i)
+    return [*groups, np.array(current)]

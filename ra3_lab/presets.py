@@ -1,0 +1,29 @@
+"""Settings that were found to work, as data."""
+
+from __future__ import annotations
+
+from ra3_lab.experiment import ExperimentConfig
+from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.midtrain.estep import EStepConfig
+from ra3_lab.midtrain.mstep import MStepConfig
+
+
+def demo_experiment(seed: int = 0) -> ExperimentConfig:
+    """The short comparison that `ra3-lab demo` runs live in a few minutes on two cores."""
+    return ExperimentConfig(
+        seed=seed,
+        midtrain=MidtrainConfig(
+            rounds=2, evaluate_every=40, estep=EStepConfig(updates=16, programs=6, group=6), mstep=MStepConfig(updates=80, programs=16)
+        ),
+        tasks=100, validation_tasks=30, samples=4,
+    )
+
+
+def study_experiment(seed: int = 0) -> ExperimentConfig:
+    """The longer comparison behind the table in the README."""
+    return ExperimentConfig(
+        seed=seed,
+        midtrain=MidtrainConfig(
+            rounds=3, evaluate_every=60, estep=EStepConfig(updates=30, programs=8, group=8), mstep=MStepConfig(updates=240, programs=16)
+        ),
+    )
