@@ -7,10 +7,16 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("commands.demo:demo", "compare base, NTP, prior and RA3 on the embedded model; writes report.html and summary.json"),
+    "demo": (
+        "commands.demo:demo",
+        "compare base, NTP, prior and RA3 on the embedded model; writes report.html and summary.json",
+    ),
     "midtrain": ("commands.midtrain:run", "mid-train a model on your own Python by ntp, prior or ra3"),
     "pretrain": ("commands.pretrain:run", "train an embedded base model from nothing"),
-    "data": ("commands.data:run", "rebuild the pipelines splits, or check that the generator reproduces them"),
+    "data": (
+        "commands.data:run",
+        "rebuild the pipelines splits, or check that the generator reproduces them",
+    ),
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
     "test": ("commands.tools:test", "run the tests (at most 15 minutes)"),
     "test-all": ("commands.tools:test_all", "run the tests, slow, browser and GPU ones too"),

@@ -47,10 +47,16 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number} is not JSON ({error.msg} at column {error.colno}): mend or remove the line.") from error
-            code = next((row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None)
+                raise ValueError(
+                    f"{path}:{number} is not JSON ({error.msg} at column {error.colno}): mend or remove the line."
+                ) from error
+            code = next(
+                (row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None
+            )
             if code is None:
-                raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
+                raise ValueError(
+                    f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}."
+                )
             prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
             yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
 
@@ -67,7 +73,11 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, str, str]]:
         rows = source.splitlines(keepends=True)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
-                yield f"{name}:{node.lineno}", textwrap.dedent("".join(rows[node.lineno - 1 : node.end_lineno])), ""
+                yield (
+                    f"{name}:{node.lineno}",
+                    textwrap.dedent("".join(rows[node.lineno - 1 : node.end_lineno])),
+                    "",
+                )
 
 
 def load_corpus(source: str | Path, ids: tuple[int, int] | None = None) -> Corpus:
@@ -78,7 +88,9 @@ def load_corpus(source: str | Path, ids: tuple[int, int] | None = None) -> Corpu
     """
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"{source} does not exist: give a .jsonl file of solutions or a folder of .py files.")
+        raise FileNotFoundError(
+            f"{source} does not exist: give a .jsonl file of solutions or a folder of .py files."
+        )
     corpus = Corpus()
     for name, code, prompt in _read_folder(path) if path.is_dir() else _read_jsonl(path):
         if ids is not None and not (name.isdigit() and ids[0] <= int(name) <= ids[1]):

@@ -70,20 +70,27 @@ def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
     return replace(config.midtrain, method=arm, seed=config.seed, mstep=mstep)
 
 
-def _monitor(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
+def _monitor(
+    tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig
+) -> Callable[[Any, Any], dict]:
     """Looks at q on fixed programs with fixed draws: mean return, likelihood under pi, and scores against the truth."""
     traces = [trace_of(task) for task in tasks]
     how = LatentSampling(1.0, config.estep.longest_thought)
 
     def look(q: Any, pi: Any) -> dict:
-        rollouts = sample_latents(Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, 2_000_000)
-        scored = score_traces(pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision)
+        rollouts = sample_latents(
+            Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, 2_000_000
+        )
+        scored = score_traces(
+            pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision
+        )
         line = float(scored.line.sum()) / len(traces)
         thoughts = float(scored.thought.sum()) / len(traces)
         found = describe_latents(rollouts, tasks)
         return {
             "held_out": {
-                "return": line - config.estep.cost * thoughts, "line_logp": line,
+                "return": line - config.estep.cost * thoughts,
+                "line_logp": line,
                 **{key: found[key] for key in ("think_share", "precision", "recall", "f1", "apt")},
             }
         }
@@ -91,7 +98,9 @@ def _monitor(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainCo
     return look
 
 
-def thought_gains(pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto") -> list[float | None]:
+def thought_gains(
+    pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto"
+) -> list[float | None]:
     """Per line: nats by which the thought before it raised the likelihood of the lines up to the next thought.
 
     The same trace without that one thought is the comparison; everything else stays.
@@ -101,7 +110,9 @@ def thought_gains(pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision
     if not places:
         return [None] * len(trace.lines)
     without = [annotate(trace, [None if i == t else z for i, z in enumerate(trace.latents)]) for t in places]
-    scored = score_traces(pi, [tokenizer.encode_trace(t) for t in (trace, *without)], tokenizer, precision=precision).line
+    scored = score_traces(
+        pi, [tokenizer.encode_trace(t) for t in (trace, *without)], tokenizer, precision=precision
+    ).line
     gains: list[float | None] = [None] * len(trace.lines)
     for row, (t, end) in enumerate(zip(places, [*places[1:], len(trace.lines)], strict=True), 1):
         gains[t] = float((scored[0, t:end] - scored[row, t:end]).sum())
@@ -112,10 +123,14 @@ def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str,
     """One arm's row of the table."""
     first, many = scores.pass_at(1), scores.pass_at(min(4, scores.correct.shape[1]))
     return {
-        "pass@1": first.mean, "pass@4": many.mean, "ci95": [first.low, first.high],
+        "pass@1": first.mean,
+        "pass@4": many.mean,
+        "ci95": [first.low, first.high],
         "by_length": {str(length): value for length, value in scores.by_length().items()},
-        "thoughts_per_program": float(scores.thoughts.mean()), "ended": scores.ended,
-        "updates": result.updates if result else 0, "tokens": result.tokens if result else 0,
+        "thoughts_per_program": float(scores.thoughts.mean()),
+        "ended": scores.ended,
+        "updates": result.updates if result else 0,
+        "tokens": result.tokens if result else 0,
         "seconds": round(result.seconds, 1) if result else 0.0,
         "validation": result.validation if result else None,
     }
@@ -124,7 +139,11 @@ def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str,
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     names = ("ra3-lab", "torch", "transformers", "peft", "numpy", "tokenizers")
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)
@@ -159,8 +178,17 @@ def run_experiment(
     corpus = [trace_of(task) for task in training]
     precision = config.midtrain.precision
     record: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION, "title": "RA3 on pipelines", "seed": config.seed, "versions": versions(),
-        "config": asdict(config), "segmentation": {}, "estep": [], "monitor": [], "mstep": {}, "validation": {}, "examples": [],
+        "schema_version": SCHEMA_VERSION,
+        "title": "RA3 on pipelines",
+        "seed": config.seed,
+        "versions": versions(),
+        "config": asdict(config),
+        "segmentation": {},
+        "estep": [],
+        "monitor": [],
+        "mstep": {},
+        "validation": {},
+        "examples": [],
     }
     arms: dict[str, dict] = {}
     correct: dict[str, list] = {}
@@ -171,14 +199,25 @@ def run_experiment(
             say(f"{arm}: sampling programs for {done} of {total} {config.split} tasks")
 
         scores = evaluate_programs(
-            trained, tokenizer, test, config.samples, config.temperature, config.seed, precision, progress=progress
+            trained,
+            tokenizer,
+            test,
+            config.samples,
+            config.temperature,
+            config.seed,
+            precision,
+            progress=progress,
         )
         arms[arm] = summarise(scores, result)
         correct[arm] = scores.correct.tolist()
         row = arms[arm]
-        say(f"{arm}: pass@1 {row['pass@1']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}], pass@4 {row['pass@4']:.3f}")
+        say(
+            f"{arm}: pass@1 {row['pass@1']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}], pass@4 {row['pass@4']:.3f}"
+        )
 
-    record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, precision=precision)
+    record["segmentation"]["base"], _ = evaluate_latents(
+        model, tokenizer, watched, config.seed, precision=precision
+    )
     for arm in config.arms:
         if arm == "base":
             scored(arm, model, None)
@@ -187,24 +226,45 @@ def run_experiment(
 
         def validate(candidate: Any) -> float:
             return float(
-                evaluate_programs(candidate, tokenizer, validation, 2, config.temperature, config.seed, precision).correct.mean()
+                evaluate_programs(
+                    candidate, tokenizer, validation, 2, config.temperature, config.seed, precision
+                ).correct.mean()
             )
 
         results[arm] = result = midtrain(
-            settings, model, tokenizer, corpus, validate,
-            report=_narrate(arm, say), monitor=_monitor(tokenizer, watched, settings) if arm == "ra3" else None,
+            settings,
+            model,
+            tokenizer,
+            corpus,
+            validate,
+            report=_narrate(arm, say),
+            monitor=_monitor(tokenizer, watched, settings) if arm == "ra3" else None,
         )
         record["mstep"][arm] = [pick(r, "update", "loss") for r in result.history if r["stage"] == "mstep"]
-        record["validation"][arm] = [pick(r, "update", "score") for r in result.history if r["stage"] == "validation"]
+        record["validation"][arm] = [
+            pick(r, "update", "score") for r in result.history if r["stage"] == "validation"
+        ]
         if arm == "ra3":
-            record["estep"] = [pick(r, "update", "round", "return", "line_logp", "think_share") for r in result.history if r["stage"] == "estep"]
-            record["monitor"] = [pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r]
-            found, rollouts = evaluate_latents(result.q or result.model, tokenizer, watched, config.seed, precision=precision)
+            record["estep"] = [
+                pick(r, "update", "round", "return", "line_logp", "think_share")
+                for r in result.history
+                if r["stage"] == "estep"
+            ]
+            record["monitor"] = [
+                pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r
+            ]
+            found, rollouts = evaluate_latents(
+                result.q or result.model, tokenizer, watched, config.seed, precision=precision
+            )
             record["segmentation"]["ra3"] = found
             record["examples"] = [
                 {
-                    "task_id": task.task_id, "prompt": task.prompt, "lines": list(task.lines), "latents": list(r.trace.latents),
-                    "gains": thought_gains(result.model, tokenizer, r, precision), "starts": list(task.starts),
+                    "task_id": task.task_id,
+                    "prompt": task.prompt,
+                    "lines": list(task.lines),
+                    "latents": list(r.trace.latents),
+                    "gains": thought_gains(result.model, tokenizer, r, precision),
+                    "starts": list(task.starts),
                     "truth": [step.thought for step in task.steps],
                 }
                 for task, r in list(zip(watched, rollouts, strict=True))[:6]
@@ -214,8 +274,11 @@ def run_experiment(
     seconds = round(time.perf_counter() - start, 1)
     segmentation = record["segmentation"].get("ra3", record["segmentation"]["base"])
     record["summary"] = {
-        "schema_version": SCHEMA_VERSION, "seconds": seconds, "think_share": segmentation["think_share"],
-        "segmentation": pick(segmentation, "precision", "recall", "f1"), "arms": arms,
+        "schema_version": SCHEMA_VERSION,
+        "seconds": seconds,
+        "think_share": segmentation["think_share"],
+        "segmentation": pick(segmentation, "precision", "recall", "f1"),
+        "arms": arms,
     }
     record["seconds"] = seconds
     return ExperimentResult(record, correct, results)
@@ -247,9 +310,13 @@ def _narrate(arm: str, say: Callable[[str], None]) -> Callable[[dict], None]:
         stage, update = record["stage"], record["update"]
         if "held_out" in record:
             h = record["held_out"]
-            say(f"{arm}: held-out programs: return {h['return']:.2f}, thoughts at {h['think_share']:.0%} of lines, F1 {h['f1']:.2f}")
+            say(
+                f"{arm}: held-out programs: return {h['return']:.2f}, thoughts at {h['think_share']:.0%} of lines, F1 {h['f1']:.2f}"
+            )
         if stage == "estep":
-            say(f"{arm}: E-step update {update}: return {record['return']:.2f}, thoughts at {record['think_share']:.0%} of lines")
+            say(
+                f"{arm}: E-step update {update}: return {record['return']:.2f}, thoughts at {record['think_share']:.0%} of lines"
+            )
         elif stage == "validation":
             say(f"{arm}: validation pass@1 {record['score']:.3f} after {update} M-step updates")
         elif stage == "mstep" and time.perf_counter() - spoken[0] > 2:

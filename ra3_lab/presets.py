@@ -13,9 +13,14 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
     return ExperimentConfig(
         seed=seed,
         midtrain=MidtrainConfig(
-            rounds=2, evaluate_every=40, estep=EStepConfig(updates=16, programs=6, group=6), mstep=MStepConfig(updates=80, programs=16)
+            rounds=2,
+            evaluate_every=40,
+            estep=EStepConfig(updates=16, programs=6, group=6),
+            mstep=MStepConfig(updates=80, programs=16),
         ),
-        tasks=100, validation_tasks=30, samples=4,
+        tasks=100,
+        validation_tasks=30,
+        samples=4,
     )
 
 
@@ -24,6 +29,9 @@ def study_experiment(seed: int = 0) -> ExperimentConfig:
     return ExperimentConfig(
         seed=seed,
         midtrain=MidtrainConfig(
-            rounds=3, evaluate_every=60, estep=EStepConfig(updates=30, programs=8, group=8), mstep=MStepConfig(updates=240, programs=16)
+            rounds=3,
+            evaluate_every=60,
+            estep=EStepConfig(updates=30, programs=8, group=8),
+            mstep=MStepConfig(updates=240, programs=16),
         ),
     )

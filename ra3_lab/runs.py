@@ -15,7 +15,9 @@ from typing import Any
 def fresh_directory(out: Path) -> Path:
     """Create `out`. Raises FileExistsError where it exists and holds anything: no run is overwritten."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not empty: choose another --out, or delete it if you no longer need it.")
+        raise FileExistsError(
+            f"{out} exists and is not empty: choose another --out, or delete it if you no longer need it."
+        )
     out.mkdir(parents=True, exist_ok=True)
     return out
 

@@ -44,15 +44,21 @@ class Trace:
         if not self.latents:
             object.__setattr__(self, "latents", (None,) * len(self.lines))
         if len(self.latents) != len(self.lines):
-            raise ValueError(f"trace {self.trace_id!r}: {len(self.latents)} latents for {len(self.lines)} lines; one per line is needed.")
+            raise ValueError(
+                f"trace {self.trace_id!r}: {len(self.latents)} latents for {len(self.lines)} lines; one per line is needed."
+            )
         if not self.lines:
             raise ValueError(f"trace {self.trace_id!r} has no line of code to learn from.")
         for text in (self.prompt or "\n", *self.lines):
             if not text.endswith("\n"):
-                raise ValueError(f"trace {self.trace_id!r}: {text!r} does not end with a newline; prompt and lines must.")
+                raise ValueError(
+                    f"trace {self.trace_id!r}: {text!r} does not end with a newline; prompt and lines must."
+                )
         for thought in self.latents:
             if thought is not None and "\n" in thought:
-                raise ValueError(f"trace {self.trace_id!r}: thought {thought!r} holds a newline; a thought is one comment line.")
+                raise ValueError(
+                    f"trace {self.trace_id!r}: thought {thought!r} holds a newline; a thought is one comment line."
+                )
 
     @property
     def code(self) -> str:

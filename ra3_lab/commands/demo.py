@@ -45,7 +45,9 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
 
 def table(summary: dict) -> str:
     """The arms as plain text."""
-    rows = [f"{'arm':<6} {'pass@1':>7} {'95% interval':>16} {'pass@4':>7} {'thoughts':>9} {'updates':>8} {'tokens':>10} {'seconds':>8}"]
+    rows = [
+        f"{'arm':<6} {'pass@1':>7} {'95% interval':>16} {'pass@4':>7} {'thoughts':>9} {'updates':>8} {'tokens':>10} {'seconds':>8}"
+    ]
     for arm, row in summary["arms"].items():
         low, high = row["ci95"]
         rows.append(

@@ -60,11 +60,22 @@ def run(
     else:
         test, _ = _read(heldout, heldout_ids, tokenizer, limit)
     if not training:
-        raise ValueError(f"{data}: no program is left to train on (every tenth is held out): add programs or give --heldout.")
+        raise ValueError(
+            f"{data}: no program is left to train on (every tenth is held out): add programs or give --heldout."
+        )
     fresh_directory(out)
     setup = {
-        "schema_version": SCHEMA_VERSION, "model": model, "data": data, "heldout": heldout, "ids": ids, "heldout_ids": heldout_ids,
-        "programs": len(training), "heldout_programs": len(test), "left_out": left_out, "config": asdict(config), "versions": versions(),
+        "schema_version": SCHEMA_VERSION,
+        "model": model,
+        "data": data,
+        "heldout": heldout,
+        "ids": ids,
+        "heldout_ids": heldout_ids,
+        "programs": len(training),
+        "heldout_programs": len(test),
+        "left_out": left_out,
+        "config": asdict(config),
+        "versions": versions(),
     }
     write_json(out / "config.json", setup)
     with narrator() as say:
@@ -74,7 +85,12 @@ def run(
         def report(record: dict) -> None:
             metrics(record)
             if record["stage"] == "estep" or record["update"] % 20 == 0:
-                say(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in record.items()))
+                say(
+                    ", ".join(
+                        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                        for key, value in record.items()
+                    )
+                )
 
         result = midtrain(config, base, tokenizer, training, report=report)
         save_model(result.model, tokenizer, out / "model")
@@ -82,17 +98,38 @@ def run(
         lines = sum(len(t.lines) for t in test)
 
         def per_line(scored: object, **how: object) -> float:
-            return float(k_sample_bound(scored, tokenizer, test, seed=config.seed, precision=config.precision, **how).sum()) / lines
+            return (
+                float(
+                    k_sample_bound(
+                        scored, tokenizer, test, seed=config.seed, precision=config.precision, **how
+                    ).sum()
+                )
+                / lines
+            )
 
         summary = {
-            "schema_version": SCHEMA_VERSION, "method": config.method, "updates": result.updates, "tokens": result.tokens,
-            "seconds": round(result.seconds, 1), "heldout_lines": lines,
+            "schema_version": SCHEMA_VERSION,
+            "method": config.method,
+            "updates": result.updates,
+            "tokens": result.tokens,
+            "seconds": round(result.seconds, 1),
+            "heldout_lines": lines,
             "nats_per_line": {
-                name: {"no_thought": per_line(m, k=1, think=False), **{f"k{k}": per_line(m, k=k) for k in (1, 8, 32)}}
+                name: {
+                    "no_thought": per_line(m, k=1, think=False),
+                    **{f"k{k}": per_line(m, k=k) for k in (1, 8, 32)},
+                }
                 for name, m in (("before", base), ("after", result.model))
             },
         }
-        rollouts = sample_latents(Decoder(result.model, dtype_of(config.precision)), tokenizer, test[:20], LatentSampling(), config.seed, 0)
+        rollouts = sample_latents(
+            Decoder(result.model, dtype_of(config.precision)),
+            tokenizer,
+            test[:20],
+            LatentSampling(),
+            config.seed,
+            0,
+        )
         samples = JsonLines(out / "traces.jsonl")
         for rollout in rollouts:
             samples({"schema_version": SCHEMA_VERSION, **asdict(rollout.trace)})
@@ -100,7 +137,10 @@ def run(
         summary["think_share"] = thoughts / sum(len(r.trace.lines) for r in rollouts)
         write_json(out / "summary.json", summary)
     for name, row in summary["nats_per_line"].items():
-        print(f"{name:<7} held-out log-likelihood per line: " + ", ".join(f"{key} {value:.4f}" for key, value in row.items()))
+        print(
+            f"{name:<7} held-out log-likelihood per line: "
+            + ", ".join(f"{key} {value:.4f}" for key, value in row.items())
+        )
     print(f"model, metrics and traces are in {out}")
     return 0
 
@@ -123,5 +163,7 @@ def _read(source: str, ids: tuple[int, int] | None, tokenizer, limit: int) -> tu
     if len(kept) < len(traces):
         refused[f"more than {limit} tokens"] += len(traces) - len(kept)
     if not kept:
-        raise ValueError(f"{source}: none of {len(traces)} programs has at most {limit} tokens: raise --max-tokens.")
+        raise ValueError(
+            f"{source}: none of {len(traces)} programs has at most {limit} tokens: raise --max-tokens."
+        )
     return kept, dict(refused)

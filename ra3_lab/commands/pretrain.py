@@ -10,7 +10,9 @@ import tyro
 from ra3_lab.pretrain.train import PretrainConfig
 
 
-def run(out: Path, config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = PretrainConfig(), threads: int = 2) -> int:  # noqa: B008
+def run(
+    out: Path, config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = PretrainConfig(), threads: int = 2
+) -> int:  # noqa: B008
     """Train tokenizer and base model; writes model, tokenizer, config and log to OUT.
 
     Example: ra3-lab pretrain --out runs/base --tokens 2000000

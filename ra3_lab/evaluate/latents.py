@@ -30,7 +30,9 @@ def trace_of(task: Task) -> Trace:
 def true_trace(task: Task) -> Trace:
     """The task's expert solution with the true thought before every segment."""
     thoughts = dict(zip(task.starts, (step.thought for step in task.steps), strict=True))
-    return Trace(task.prompt, task.lines, tuple(thoughts.get(i) for i in range(len(task.lines))), task.task_id)
+    return Trace(
+        task.prompt, task.lines, tuple(thoughts.get(i) for i in range(len(task.lines))), task.task_id
+    )
 
 
 def describe_latents(rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> dict[str, Any]:
@@ -57,19 +59,34 @@ def describe_latents(rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> dict
             apt += line in truth and truth[line].thought == thought
     score = segmentation_score(places)
     return {
-        "precision": score.precision, "recall": score.recall, "f1": score.f1,
-        "random_f1": random_placement_f1(places), "think_share": think_share(places),
-        "apt": apt / thoughts if thoughts else None, "apt_at_starts": apt / at_starts if at_starts else None,
+        "precision": score.precision,
+        "recall": score.recall,
+        "f1": score.f1,
+        "random_f1": random_placement_f1(places),
+        "think_share": think_share(places),
+        "apt": apt / thoughts if thoughts else None,
+        "apt_at_starts": apt / at_starts if at_starts else None,
         "nmi": normalized_mutual_information(texts, skills) if thoughts else None,
-        "duration": mean_duration(places), "tokens_per_thought": mean_tokens(counts),
+        "duration": mean_duration(places),
+        "tokens_per_thought": mean_tokens(counts),
     }
 
 
 def evaluate_latents(
-    model: Any, tokenizer: LineTokenizer, tasks: Sequence[Task], seed: int = 0, temperature: float = 1.0, precision: str = "auto"
+    model: Any,
+    tokenizer: LineTokenizer,
+    tasks: Sequence[Task],
+    seed: int = 0,
+    temperature: float = 1.0,
+    precision: str = "auto",
 ) -> tuple[dict[str, Any], list[Rollout]]:
     """Sample latents for the tasks' solutions and describe them."""
     rollouts = sample_latents(
-        Decoder(model, dtype_of(precision)), tokenizer, [trace_of(t) for t in tasks], LatentSampling(temperature), seed, 0
+        Decoder(model, dtype_of(precision)),
+        tokenizer,
+        [trace_of(t) for t in tasks],
+        LatentSampling(temperature),
+        seed,
+        0,
     )
     return describe_latents(rollouts, tasks), rollouts

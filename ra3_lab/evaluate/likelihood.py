@@ -21,7 +21,13 @@ from ra3_lab.trace import Trace, strip
 
 
 def k_sample_bound(
-    model: Any, tokenizer: LineTokenizer, traces: Sequence[Trace], k: int, seed: int = 0, precision: str = "auto", think: bool = True
+    model: Any,
+    tokenizer: LineTokenizer,
+    traces: Sequence[Trace],
+    k: int,
+    seed: int = 0,
+    precision: str = "auto",
+    think: bool = True,
 ) -> torch.Tensor:
     """(N,) nats per program: the K-sample bound of each trace's lines. Raises ValueError for k < 1.
 
@@ -32,6 +38,8 @@ def k_sample_bound(
     repeated = [strip(trace) for trace in traces for _ in range(k)]
     how = LatentSampling(think=think)
     rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, 0)
-    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
+    scored = score_traces(
+        model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision
+    )
     total = scored.line.double().sum(1).view(len(traces), k)
     return total.logsumexp(1) - math.log(k)

@@ -64,7 +64,14 @@ def evaluate_programs(
         raise ValueError("no tasks to evaluate on.")
     decoder = Decoder(model, dtype_of(precision))
     completions = generate(
-        decoder, tokenizer, [task.prompt for task in tasks], samples, temperature, max_new, seed, progress=progress
+        decoder,
+        tokenizer,
+        [task.prompt for task in tasks],
+        samples,
+        temperature,
+        max_new,
+        seed,
+        progress=progress,
     )
     programs = [
         Program(task.prompt + completion.text, ENTRY_POINT, task.pairs)
@@ -72,10 +79,14 @@ def evaluate_programs(
         for completion in row
     ]
     verdicts = judge_batch(programs, Limits())
-    statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
+    statuses = {
+        status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})
+    }
     if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
         detail = next(v.detail for v in verdicts if v.status == "no_verdict")
-        raise RuntimeError(f"the judge gave no verdict on {statuses['no_verdict']} of {len(verdicts)} programs: {detail}")
+        raise RuntimeError(
+            f"the judge gave no verdict on {statuses['no_verdict']} of {len(verdicts)} programs: {detail}"
+        )
     shape = (len(tasks), samples)
     return ProgramScores(
         correct=np.array([v.passed for v in verdicts]).reshape(shape),

@@ -1,14 +1,16 @@
-"""Plotly figures of a run's record: pure functions, record in, figure out, None where the record has no data.
+"""Plotly figures of a run's record: pure functions, record in, figure out.
 
-The title is the finding, computed from the data (`findings`). Colours are Okabe and Ito's; every arm also has its own marker
-and dash, so nothing rests on colour. Backgrounds are transparent and text is a mid grey that reads on black and on white; the
-report's style sheet sharpens text and grid for the page's own light or dark background.
+None where the record has no data. The title is the finding, computed from the data (`findings`). Colours
+are Okabe and Ito's; every arm also has its own marker and dash, so nothing rests on colour. Backgrounds are
+transparent and text is a mid grey that reads on black and on white; the report's style sheet sharpens text
+and grid for the page's own light or dark background.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -57,7 +59,7 @@ def figure_lengths(record: Mapping[str, Any]) -> go.Figure | None:
 
 
 def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
-    """Return above, F1 and share of lines with a thought below, over E-step updates; a gap where a round ends."""
+    """Return above, F1 and share of lines with a thought below, over E-step updates; a gap between rounds."""
     twin = describe_estep(record)
     if twin is None:
         return None
@@ -74,13 +76,18 @@ def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
         if any(value is not None for value in y):
             mode = "lines" if rows is trained else "lines+markers"
             trace = go.Scatter(
-                x=x, y=y, name=label, mode=mode, line={"color": color, "dash": dash, "width": 1.5 if rows is trained else 2.5},
-                marker={"symbol": marker, "size": 8}, hovertemplate="%{y:.2f}" if scale == 1 else "%{y:.1f} %",
+                x=x,
+                y=y,
+                name=label,
+                mode=mode,
+                line={"color": color, "dash": dash, "width": 1.5 if rows is trained else 2.5},
+                marker={"symbol": marker, "size": 8},
+                hovertemplate="%{y:.2f}" if scale == 1 else "%{y:.1f} %",
             )
             figure.add_trace(trace, row=panel, col=1)
     for update in _round_starts(watched or trained):
         figure.add_vline(x=update, line={"color": TEXT, "width": 1, "dash": "dot"})
-    figure.update_yaxes(title="return (nats per program)", row=1, col=1)
+    figure.update_yaxes(title="return (nats)", row=1, col=1)
     figure.update_yaxes(title="F1 and share (%)", range=[0, 104], row=2, col=1)
     figure.update_xaxes(title="E-step updates (dotted line: M-step, new round)", row=2, col=1)
     return _dress(figure, twin.title, 540)
@@ -93,9 +100,12 @@ def figure_mstep(record: Mapping[str, Any]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for arm, points in curves(record, "mstep", "loss").items():
-        x, y = [update for update, _ in points], _running_mean([value for _, value in points], max(1, len(points) // 20))
+        x, y = (
+            [update for update, _ in points],
+            _running_mean([value for _, value in points], max(1, len(points) // 20)),
+        )
         trace = _line(arm, x, y, "lines+markers", 9, hovertemplate="%{y:.4f} nats")
-        trace.marker.maxdisplayed = 12
+        trace.update(marker={"maxdisplayed": 12})
         figure.add_trace(trace)
     figure.update_xaxes(title="M-step updates")
     figure.update_yaxes(title="loss (nats per token)", rangemode="tozero")
@@ -112,15 +122,22 @@ def figure_validation(record: Mapping[str, Any]) -> go.Figure | None:
         x, y = [update for update, _ in points], [value for _, value in points]
         figure.add_trace(_line(arm, x, y, "lines+markers", 9, hovertemplate="%{y:.3f}"))
     figure.update_xaxes(title="M-step updates", rangemode="tozero")
-    figure.update_yaxes(title="validation score (higher is better)")
+    figure.update_yaxes(title="validation score")
     return _dress(figure, twin.title, 340)
 
 
-def _line(arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str) -> go.Scatter:
+def _line(
+    arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str
+) -> go.Scatter:
     color, marker, dash = STYLES.get(arm, _OTHER)
     return go.Scatter(
-        x=x, y=y, mode=mode, name=html.escape(arm_label(arm)), hovertemplate=hovertemplate,
-        line={"color": color, "dash": dash, "width": 2.5}, marker={"symbol": marker, "size": size, "color": color},
+        x=x,
+        y=y,
+        mode=mode,
+        name=html.escape(arm_label(arm)),
+        hovertemplate=hovertemplate,
+        line={"color": color, "dash": dash, "width": 2.5},
+        marker={"symbol": marker, "size": size, "color": color},
     )
 
 
@@ -141,10 +158,7 @@ def _by_round(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> tupl
 
 def _round_starts(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     """Updates at which a round but the first starts."""
-    return [
-        row["update"] for before, row in zip(rows, rows[1:], strict=False)
-        if row.get("round") != before.get("round")
-    ]
+    return [row["update"] for before, row in pairwise(rows) if row.get("round") != before.get("round")]
 
 
 def _running_mean(values: Sequence[float], window: int) -> list[float]:
@@ -159,11 +173,25 @@ def _running_mean(values: Sequence[float], window: int) -> list[float]:
 def _dress(figure: go.Figure, title: str, height: int) -> go.Figure:
     """The common look."""
     figure.update_layout(
-        template=go.layout.Template(), title={"text": html.escape(title)}, height=height, autosize=True,
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 64, "r": 16, "t": 48, "b": 56},
+        template=go.layout.Template(),
+        title={"text": html.escape(title)},
+        height=height,
+        autosize=True,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 64, "r": 16, "t": 48, "b": 56},
         font={"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": TEXT},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
-        showlegend=True, hovermode="x", hoverlabel={"bgcolor": "#222", "font": {"color": "#fff"}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+        showlegend=True,
+        hovermode="x",
+        hoverlabel={"bgcolor": "#222", "font": {"color": "#fff"}},
     )
     figure.update_xaxes(gridcolor=RULE, zeroline=False, showline=True, linecolor=TEXT, automargin=True)
     figure.update_yaxes(gridcolor=RULE, zeroline=False, automargin=True)

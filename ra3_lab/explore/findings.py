@@ -1,7 +1,8 @@
 """What a run's record says, in words and tables: the text twins of the figures, and the headline.
 
-Everything is computed from the record; nothing here knows who should win. A function returns None where the record has no
-data for it, so that a report leaves the section out. Numbers are written with a real minus sign and a no-break space before %.
+Everything is computed from the record; nothing here knows who should win. A function returns None where the
+record has no data for it, so that a report leaves the section out. Numbers are written with a real minus
+sign and a no-break space before %.
 
 Not handled: several seeds in one record (a record is one run).
 """
@@ -92,7 +93,9 @@ def arms_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def rows_with(record: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:
     """Rows of a list section that have an update and a finite number under `key`."""
-    return [row for row in record.get(section) or [] if is_number(row.get("update")) and is_number(row.get(key))]
+    return [
+        row for row in record.get(section) or [] if is_number(row.get("update")) and is_number(row.get(key))
+    ]
 
 
 def curves(record: Mapping[str, Any], section: str, key: str) -> dict[str, list[tuple[float, float]]]:
@@ -127,22 +130,29 @@ def headline(record: Mapping[str, Any]) -> str:
         return f"{twin.title}." if twin else "This record holds no measured results."
     ranked = sorted(scores, key=lambda arm: -scores[arm])
     rivals = [arm for arm in ranked if arm != "ra3"]
-    numbers = join([f"{arm_label(arm)} {percent(scores[arm])}" for arm in ranked])
+    others = [f"{arm_label(arm)} {percent(scores[arm])}" for arm in ranked[1:]]
+    solved = join(
+        [
+            f"{arm_label(ranked[0])} solves {percent(scores[ranked[0]])} of the held-out programs at the "
+            f"first try",
+            *others,
+        ]
+    )
     if "ra3" not in scores or not rivals:
-        return f"Share of held-out programs solved at the first try: {numbers}."
-    solved = f"solved at the first try were {numbers} of the held-out programs"
+        return f"{solved}."
     not_beaten = [arm for arm in rivals if scores[arm] >= scores["ra3"]]
     if not_beaten:
         return f"RA3 did not win: {solved}{_versus(record, not_beaten[0])}."
+    it_solved = solved.replace("RA3", "it", 1)
     known = {arm: found for arm in rivals if (found := difference(record, "ra3", arm))}
     open_ = [arm for arm, (_, low, high) in known.items() if includes_zero(low, high)]
     if "prior" in open_:
         return f"What the E-step buys is not established: {solved}{_versus(record, 'prior')}."
     if open_:
-        return f"RA3 is ahead, but not clearly: {solved}{_versus(record, open_[0])}."
+        return f"RA3 is ahead, but not clearly: {it_solved}{_versus(record, open_[0])}."
     if len(known) < len(rivals):
-        return f"RA3 scores highest, without intervals to every rival: {solved}."
-    return f"RA3 wins: {solved}{_versus(record, 'prior' if 'prior' in known else rivals[0])}."
+        return f"RA3 scores highest, without intervals to every rival: {it_solved}."
+    return f"RA3 wins: {it_solved}{_versus(record, 'prior' if 'prior' in known else rivals[0])}."
 
 
 def _versus(record: Mapping[str, Any], rival: str) -> str:
@@ -201,8 +211,10 @@ def describe_estep(record: Mapping[str, Any]) -> Twin | None:
         title += f", thoughts at {percent(mean_of(rows[-edge:], 'think_share'), 0)} of lines"
     rounds = len({row.get("round") for row in rows})
     text = (
-        f"Over {number(rows[-1]['update'], 0)} E-step updates in {rounds} round{'s' * (rounds != 1)}, the mean return of a program on "
-        f"{where} (log-likelihood of its lines minus the price of its thoughts) {change(first, last, 1)} nats. "
+        f"Over {number(rows[-1]['update'], 0)} E-step updates in {rounds} round{'s' * (rounds != 1)}, the "
+        f"mean return of a program on "
+        f"{where} (log-likelihood of its lines minus the price of its thoughts) {change(first, last, 1)} "
+        f"nats. "
     )
     if f1:
         text += f"Thoughts as segment starts {'kept' if len(f1) == 1 else 'went from'} F1 {number(f1[0])}"
@@ -211,12 +223,24 @@ def describe_estep(record: Mapping[str, Any]) -> Twin | None:
         text += f"The share of lines with a thought went from {percent(shares[0])} to {percent(shares[-1])}. "
     if rounds > 1:
         text += "Between rounds the M-step changes the model that pays the rewards, so curves may jump there."
-    columns = ("update", "round", "return (nats)", "line log-likelihood (nats)", "lines with a thought", "F1", "apt thoughts")
+    columns = (
+        "update",
+        "round",
+        "return (nats)",
+        "line log-likelihood (nats)",
+        "lines with a thought",
+        "F1",
+        "apt thoughts",
+    )
     shown = watched or thin(trained, 25)
     cells = tuple(
         (
-            number(row["update"], 0), number(row["round"] + 1, 0) if is_number(row.get("round")) else MISSING,
-            number(row["return"]), number(row.get("line_logp")), percent(row.get("think_share")), number(row.get("f1")),
+            number(row["update"], 0),
+            number(row["round"] + 1, 0) if is_number(row.get("round")) else MISSING,
+            number(row["return"]),
+            number(row.get("line_logp")),
+            percent(row.get("think_share")),
+            number(row.get("f1")),
             percent(row.get("apt")),
         )
         for row in shown
@@ -235,20 +259,36 @@ def describe_mstep(record: Mapping[str, Any]) -> Twin | None:
     if len(arms) == 1:
         title = f"M-step loss of {arm_label(low)} {change(arms[low][0][1], ends[low], 3)} nats per token"
     else:
-        title += ", " + join([f"{arm_label(arm)} {number(value, 3)}" for arm, value in ends.items() if arm != low])
+        title += ", " + join(
+            [f"{arm_label(arm)} {number(value, 3)}" for arm, value in ends.items() if arm != low]
+        )
     text = (
-        "Mean cross-entropy in nats per trained token, each arm's end averaged over its last tenth of updates. Where thoughts "
-        "are written in, their tokens count too, so the curves compare how predictable each arm's text is, not the code alone. "
+        "Mean cross-entropy in nats per trained token, each arm's end averaged over its last tenth of "
+        "updates. Where thoughts "
+        "are written in, their tokens count too, so the curves compare how predictable each arm's text is, "
+        "not the code alone. "
     )
     told = [
-        f"{arm_label(arm)} starts at {number(points[0][1], 3)} and ends at {number(ends[arm], 3)} after {number(points[-1][0], 0)} updates"
+        f"{arm_label(arm)} starts at {number(points[0][1], 3)} and ends at {number(ends[arm], 3)} after "
+        f"{number(points[-1][0], 0)} updates"
         for arm, points in arms.items()
     ]
     rows = tuple(
-        (arm_label(arm), number(points[0][1], 3), number(ends[arm], 3), number(min(v for _, v in points), 3), number(points[-1][0], 0))
+        (
+            arm_label(arm),
+            number(points[0][1], 3),
+            number(ends[arm], 3),
+            number(min(v for _, v in points), 3),
+            number(points[-1][0], 0),
+        )
         for arm, points in arms.items()
     )
-    return Twin(title, text + "; ".join(told) + ".", ("arm", "first loss", "end (last tenth)", "lowest loss", "updates"), rows)
+    return Twin(
+        title,
+        text + "; ".join(told) + ".",
+        ("arm", "first loss", "end (last tenth)", "lowest loss", "updates"),
+        rows,
+    )
 
 
 def describe_validation(record: Mapping[str, Any]) -> Twin | None:
@@ -261,13 +301,21 @@ def describe_validation(record: Mapping[str, Any]) -> Twin | None:
     title = f"Best validation score: {arm_label(top)} with {number(best[top][1], 3)}"
     if len(best) > 1:
         title += ", then " + join(
-            [f"{arm_label(arm)} {number(best[arm][1], 3)}" for arm in sorted(best, key=lambda a: -best[a][1]) if arm != top]
+            [
+                f"{arm_label(arm)} {number(best[arm][1], 3)}"
+                for arm in sorted(best, key=lambda a: -best[a][1])
+                if arm != top
+            ]
         )
-    told = [f"{arm_label(arm)} peaks at {number(value, 3)} after {number(update, 0)} updates" for arm, (update, value) in best.items()]
-    text = "Score on validation programs during the M-step, higher is better; each arm's best checkpoint was kept. "
+    told = [
+        f"{arm_label(arm)} peaks at {number(value, 3)} after {number(update, 0)} updates"
+        for arm, (update, value) in best.items()
+    ]
+    text = "Score on validation programs, higher is better; each arm's best checkpoint was kept. "
     rows = tuple(
         (arm_label(arm), number(update, 0), number(value, 3), "kept" if (update, value) == best[arm] else "")
-        for arm, points in arms.items() for update, value in points
+        for arm, points in arms.items()
+        for update, value in points
     )
     return Twin(title, text + "; ".join(told) + ".", ("arm", "update", "score", "checkpoint"), rows)
 

@@ -27,7 +27,7 @@ def rewards(
         if floor >= 0:
             raise ValueError(f"floor={floor}: a log-likelihood bound, it must be negative.")
         line_logp = line_logp.clamp(min=floor)
-    return line_logp - cost * thoughts - penalty * malformed
+    return line_logp - cost * thoughts.to(line_logp.dtype) - penalty * malformed.to(line_logp.dtype)
 
 
 def reward_to_go(reward: torch.Tensor, discount: float = 1.0, horizon: int | None = None) -> torch.Tensor:

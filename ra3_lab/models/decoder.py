@@ -10,6 +10,7 @@ Not handled: other architectures (a clear error), sliding windows, prompts longe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +46,10 @@ class _Layer:
 
 
 class Cache:
-    """Keys and values of every layer, preallocated: (layers, B, kv_heads, length + 1, head_dim).
-
-    The last place belongs to no token: padding of a chunk that reaches beyond `length` is written there.
-    """
+    """Keys and values of every layer: (layers, B, kv_heads, length, head_dim); grows when a pass needs more."""
 
     def __init__(self, decoder: Decoder, rows: int, length: int) -> None:
-        shape = (len(decoder.layers), rows, decoder.kv_heads, length + 1, decoder.head_dim)
-        self.length = length
+        shape = (len(decoder.layers), rows, decoder.kv_heads, length, decoder.head_dim)
         self.keys = torch.zeros(shape, dtype=decoder.dtype, device=decoder.device)
         self.values = torch.zeros_like(self.keys)
 
@@ -60,6 +57,13 @@ class Cache:
         """Keep these rows, in this order; a row may be taken several times."""
         rows = rows.to(self.keys.device)
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+    def reserve(self, length: int) -> None:
+        """Make room for this many positions; new places hold zeros (attention weighs what it masks by 0, and 0 * nan is nan)."""
+        missing = length - self.keys.shape[3]
+        if missing > 0:
+            pad = (0, 0, 0, max(missing, self.keys.shape[3] // 4))
+            self.keys, self.values = F.pad(self.keys, pad), F.pad(self.values, pad)
 
 
 class Decoder:
@@ -104,16 +108,23 @@ class Decoder:
         )
 
     @torch.no_grad()
-    def forward(self, ids: torch.Tensor, starts: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """Feed ids (B, W), row b at positions starts[b]..starts[b]+W-1; returns last hidden states (B, W, D)."""
+    def forward(
+        self, ids: torch.Tensor, starts: torch.Tensor, cache: Cache, picked: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Feed ids (B, W), row b at positions starts[b]..starts[b]+W-1; returns last hidden states (B, W, D).
+
+        `picked` (B,) names the cache's rows that are fed, all of them by default.
+        """
         rows, width = ids.shape
         ids, starts = ids.to(self.device), starts.to(self.device)
-        positions = (starts[:, None] + torch.arange(width, device=self.device)).clamp(max=cache.length)
+        positions = starts[:, None] + torch.arange(width, device=self.device)
         reach = int(positions.max()) + 1
+        cache.reserve(reach)
         angle = positions.clamp(max=self.context - 1)  # padding of a chunk may lie beyond the context
         cos, sin = self.cos[angle][:, None], self.sin[angle][:, None]  # (B, 1, W, head_dim)
-        seen = torch.arange(reach, device=self.device)[None, None, None] <= positions[:, None, :, None]  # (B, 1, W, reach)
-        row_index = torch.arange(rows, device=self.device)[:, None]
+        seen = torch.arange(reach, device=self.device)[None, None, None] <= positions[:, None, :, None]
+        mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(~seen, -torch.inf)  # (B, 1, W, reach)
+        row_index = torch.arange(rows, device=self.device) if picked is None else torch.tensor(picked, device=self.device)
         x = F.embedding(ids, self.embedding)
         half, group = self.head_dim // 2, self.heads // self.kv_heads
         for i, layer in enumerate(self.layers):
@@ -123,11 +134,12 @@ class Decoder:
             turned = torch.cat([-rotated[..., half:], rotated[..., :half]], -1)
             query, key = (rotated * cos + turned * sin).split([self.heads, self.kv_heads], 1)
             keys, values = cache.keys[i], cache.values[i]
-            keys[row_index, :, positions] = key.transpose(1, 2)
-            values[row_index, :, positions] = value.transpose(1, 2)
-            a = F.scaled_dot_product_attention(
-                query, keys[:, :, :reach], values[:, :, :reach], attn_mask=seen, enable_gqa=group > 1
-            )
+            keys[row_index[:, None], :, positions] = key.transpose(1, 2)
+            values[row_index[:, None], :, positions] = value.transpose(1, 2)
+            keys, values = keys[:, :, :reach], values[:, :, :reach]
+            if picked is not None:
+                keys, values = keys[row_index], values[row_index]
+            a = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=group > 1)
             x = x + F.linear(a.transpose(1, 2).reshape(rows, width, -1), layer.out)
             h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
             gate, up = F.linear(h, layer.gate_up).chunk(2, -1)

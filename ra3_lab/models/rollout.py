@@ -68,18 +68,36 @@ class _Row:
         return self.at == len(self.lines)
 
 
-def _feed(decoder: Decoder, cache: Cache, rows: Sequence[_Row], chunks: Sequence[Sequence[int]]) -> torch.Tensor:
-    width = max(1, max(len(chunk) for chunk in chunks))
-    ids = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, chunk in enumerate(chunks):
-        ids[i, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+def _feed(
+    decoder: Decoder, cache: Cache, rows: Sequence[_Row], active: Sequence[int], chunks: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Feed a chunk to each active row; hidden states (active, widest chunk, D)."""
+    ids = torch.zeros((len(active), max(map(len, chunks))), dtype=torch.long)
+    for slot, (i, chunk) in enumerate(zip(active, chunks, strict=True)):
+        ids[slot, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
         if rows[i].fed + len(chunk) > decoder.context:
             raise ValueError(
                 f"trace {rows[i].trace.trace_id!r} with its thoughts passes the context of {decoder.context} tokens: "
                 "shorten or drop it, or allow shorter thoughts."
             )
-    starts = torch.tensor([row.fed for row in rows])
-    return decoder.forward(ids, starts, cache)
+    starts = torch.tensor([rows[i].fed for i in active])
+    return decoder.forward(ids, starts, cache, active if len(active) < len(rows) else None)
+
+
+def _prefill(decoder: Decoder, rows: Sequence[_Row], length: int) -> Cache:
+    """A cache that holds every row's prompt but for its last token; rows with the same prompt share the work."""
+    first: dict[str, int] = {}
+    for i, row in enumerate(rows):
+        first.setdefault(row.trace.prompt, i)
+    leaders = [rows[i] for i in first.values()]
+    cache = Cache(decoder, len(leaders), length)
+    if any(len(row.pending) > 1 for row in leaders):
+        _feed(decoder, cache, leaders, range(len(leaders)), [row.pending[:-1] for row in leaders])
+    slot = {prompt: k for k, prompt in enumerate(first)}
+    cache.select(torch.tensor([slot[row.trace.prompt] for row in rows]))
+    for row in rows:
+        row.fed, row.pending = len(row.pending) - 1, row.pending[-1:]
+    return cache
 
 
 def _advance(row: _Row) -> tuple[list[int], list[tuple[int, int]]]:
@@ -96,47 +114,44 @@ def _advance(row: _Row) -> tuple[list[int], list[tuple[int, int]]]:
 
 def _force(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
     """Feed every row up to its next thought or the end of its lookahead."""
-    plans = [([], []) if row.done or row.thought is not None else _advance(row) for row in rows]
-    hidden = _feed(decoder, cache, rows, [chunk for chunk, _ in plans])
-    where = [(i, offset, line) for i, (_, points) in enumerate(plans) for offset, line in points]
-    if not where:
-        return
-    picked = hidden[[i for i, _, _ in where], [offset for _, offset, _ in where]]
+    active = [i for i, row in enumerate(rows) if not row.done]
+    plans = [_advance(rows[i]) for i in active]
+    hidden = _feed(decoder, cache, rows, active, [chunk for chunk, _ in plans])
+    where = [(slot, offset, line) for slot, (_, points) in enumerate(plans) for offset, line in points]
+    picked = hidden[[slot for slot, _, _ in where], [offset for _, offset, _ in where]]
     logits = decoder.logits(picked).float()
     if how.temperature:
         think = torch.softmax(logits / how.temperature, -1)[:, tokenizer.marker].double().numpy()
     else:
         think = (logits.argmax(-1) == tokenizer.marker).double().numpy()
-    samples = np.array([rows[i].sample for i, _, _ in where])
-    positions = np.array([rows[i].fed + offset + 1 for i, offset, _ in where])
+    samples = np.array([rows[active[slot]].sample for slot, _, _ in where])
+    positions = np.array([rows[active[slot]].fed + offset + 1 for slot, offset, _ in where])
     chosen = keyed_uniforms(*keys, samples, positions) < think
     decided: set[int] = set()
-    for (i, offset, line), yes in zip(where, chosen, strict=True):
-        row = rows[i]
-        if i in decided or not (yes and row.offered[line] and how.think):
+    for (slot, offset, line), yes in zip(where, chosen, strict=True):
+        row = rows[active[slot]]
+        if slot in decided or not (yes and row.offered[line]):
             continue
-        decided.add(i)
+        decided.add(slot)
         row.fed += offset + 1
         row.at, row.thought, row.pending = line, [], [tokenizer.marker]
-    for i, (chunk, points) in enumerate(plans):
-        row = rows[i]
-        if points and i not in decided:
-            line = points[-1][1]
+    for slot, (chunk, points) in enumerate(plans):
+        if slot not in decided:
+            row, line = rows[active[slot]], points[-1][1]
             row.fed += len(chunk)
             row.pending, row.at = row.lines[line], line + 1
 
 
 def _write_thoughts(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
     """Write the open thoughts of all rows token by token."""
-    samples = np.array([row.sample for row in rows])
-    while any(row.thought is not None for row in rows):
-        hidden = _feed(decoder, cache, rows, [row.pending if row.thought is not None else [] for row in rows])
-        positions = np.array([row.fed + 1 for row in rows])
-        uniforms = keyed_uniforms(*keys, samples, positions)
+    while active := [i for i, row in enumerate(rows) if row.thought is not None]:
+        hidden = _feed(decoder, cache, rows, active, [rows[i].pending for i in active])
+        samples = np.array([rows[i].sample for i in active])
+        uniforms = keyed_uniforms(*keys, samples, np.array([rows[i].fed + 1 for i in active]))
         tokens = draw_tokens(decoder.logits(hidden[:, 0]), uniforms, how.temperature, tokenizer.banned).tolist()
-        for row, token in zip(rows, tokens, strict=True):
-            if row.thought is None:
-                continue
+        for i, token in zip(active, tokens, strict=True):
+            row = rows[i]
+            assert row.thought is not None
             row.fed += 1
             if token != tokenizer.newline and len(row.thought) == how.longest_thought:
                 row.cut[row.at], token = True, tokenizer.newline
@@ -174,9 +189,8 @@ def sample_latents(
     for begin in range(0, len(order), rows_at_once):
         picked = order[begin : begin + rows_at_once]
         rows = [_Row(tokenizer, traces[i], keys[i]) for i in picked]
-        longest = max(sizes[i] + len(traces[i].lines) * (how.longest_thought + 2) for i in picked) + LOOKAHEAD + 2
-        cache = Cache(decoder, len(rows), min(longest, decoder.context + LOOKAHEAD + how.longest_thought))
-        while not all(row.done and row.thought is None for row in rows):
+        cache = _prefill(decoder, rows, max(sizes[i] for i in picked) + LOOKAHEAD)
+        while not all(row.done for row in rows):
             _force(decoder, cache, rows, tokenizer, how, (seed, update))
             _write_thoughts(decoder, cache, rows, tokenizer, how, (seed, update))
         for i, row in zip(picked, rows, strict=True):

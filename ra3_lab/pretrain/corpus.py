@@ -21,7 +21,16 @@ from pathlib import Path
 from ra3_lab.tasks.pipelines import Task, WorldConfig, draw_task
 from ra3_lab.trace import Trace
 
-VAGUE = (" next step", " continue here", " this part is important", " now the loop", " see above", " go on", " do it", " note")
+VAGUE = (
+    " next step",
+    " continue here",
+    " this part is important",
+    " now the loop",
+    " see above",
+    " go on",
+    " do it",
+    " note",
+)
 """Comments that say nothing about the step: the empty talk of real code."""
 
 
@@ -29,15 +38,15 @@ VAGUE = (" next step", " continue here", " this part is important", " now the lo
 class CorpusConfig:
     """What the base model sees before mid-training."""
 
-    steps: tuple[int, int] = (1, 4)
+    steps: tuple[int, int] = (2, 5)
     """Fewest and most steps of a pre-training pipeline."""
     rare_rate: float = 0.01
     """Probability of a rare skill per step."""
     commented: float = 0.5
-    """Share of commented programs among those with two steps or more; single steps have a quarter of it."""
-    comment_every: float = 0.95
+    """Share of commented programs among those with three steps or more; shorter ones have a quarter of it."""
+    comment_every: float = 0.97
     """In a commented program: probability of a comment at each block's start."""
-    vague: float = 0.1
+    vague: float = 0.05
     """Share of those comments that are empty talk."""
     stray: float = 0.01
     """Probability of an empty comment at any other line, in every program."""
@@ -47,7 +56,7 @@ class CorpusConfig:
 
 def comment(rng: random.Random, task: Task, config: CorpusConfig) -> Trace:
     """The task's solution with comments as people write them."""
-    share = config.commented if len(task.steps) >= 2 else config.commented / 4
+    share = config.commented if len(task.steps) >= 3 else config.commented / 4
     commented = rng.random() < share
     latents: list[str | None] = []
     steps = dict(zip(task.starts, task.steps, strict=True))
@@ -98,7 +107,11 @@ def stdlib_functions(longest: int = 1200) -> tuple[list[str], str]:
             continue
         rows = source.splitlines(keepends=True)
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None and 3 <= node.end_lineno - node.lineno <= 40:
+            if (
+                isinstance(node, ast.FunctionDef)
+                and node.end_lineno is not None
+                and 3 <= node.end_lineno - node.lineno <= 40
+            ):
                 text = textwrap.dedent("".join(rows[node.lineno - 1 : node.end_lineno]))
                 if len(text) > longest or not text.isascii() or not text.endswith("\n"):
                     continue

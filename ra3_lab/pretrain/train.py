@@ -33,7 +33,7 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    tokens: int = 25_000_000
+    tokens: int = 22_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 4_096
     """Tokens per update."""
@@ -57,6 +57,8 @@ class PretrainConfig:
     """Share of sequences with random gaps in their positions."""
     widest_gap: int = 320
     """Largest sum of gaps in a sequence."""
+    save_every: int = 500
+    """Updates between two checkpoints; each replaces the last."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """What is trained on."""
 
@@ -87,7 +89,9 @@ def _positions(rng: np.random.Generator, ids: np.ndarray, newline: int, config: 
     return positions
 
 
-def batches(tokenizer: LineTokenizer, functions: list[str], config: PretrainConfig, exclude: set[tuple]) -> Iterator[list[Sequence]]:
+def batches(
+    tokenizer: LineTokenizer, functions: list[str], config: PretrainConfig, exclude: set[tuple]
+) -> Iterator[list[Sequence]]:
     """Endless batches of about `batch_tokens` tokens, sequences of similar length together."""
     rng = np.random.default_rng(config.seed)
     traces = pipeline_traces(config.seed, config.corpus, exclude)
@@ -175,11 +179,17 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate, betas=(0.9, 0.98), fused=True,
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     record = {
-        "schema_version": 1, "config": asdict(config), "parameters": sum(p.numel() for p in model.parameters()),
-        "stdlib_functions": len(functions), "stdlib_sha256": digest, "torch": torch.__version__,
+        "schema_version": 1,
+        "config": asdict(config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "stdlib_functions": len(functions),
+        "stdlib_sha256": digest,
+        "torch": torch.__version__,
         "tokenizer_sha256": hashlib.sha256(tokenizer.hf.backend_tokenizer.to_str().encode()).hexdigest(),
     }
     (out / "pretrain_config.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -204,16 +214,22 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
             last = seen >= config.tokens or updates == stop_after
             if updates % 20 == 0 or last:
                 row = {
-                    "update": updates, "tokens": seen, "loss": round(float(np.mean(losses)), 5),
-                    "seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1),
+                    "update": updates,
+                    "tokens": seen,
+                    "loss": round(float(np.mean(losses)), 5),
+                    "seconds": round(time.perf_counter() - start, 1),
+                    "cpu_seconds": round(time.process_time() - cpu, 1),
                 }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 losses = []
                 if updates % 100 == 0 or last:
-                    print(f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  {row['seconds']:.0f} s", flush=True)
+                    print(
+                        f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  {row['seconds']:.0f} s",
+                        flush=True,
+                    )
+            if last or updates % config.save_every == 0:
+                model.save_pretrained(out)
+                tokenizer.hf.save_pretrained(out)
             if last:
-                break
-    model.save_pretrained(out)
-    tokenizer.hf.save_pretrained(out)
-    return model
+                return model

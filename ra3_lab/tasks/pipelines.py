@@ -97,9 +97,13 @@ class WorldConfig:
     def __post_init__(self) -> None:
         low, high = self.steps
         if not 1 <= low <= high <= 20:
-            raise ValueError(f"steps={self.steps}: needs 1 <= fewest <= most <= 20 (letters a to z must suffice).")
+            raise ValueError(
+                f"steps={self.steps}: needs 1 <= fewest <= most <= 20 (letters a to z must suffice)."
+            )
         if self.rare_rate > 1:
-            raise ValueError(f"rare_rate={self.rare_rate}: a probability, or negative for 'as common as the others'.")
+            raise ValueError(
+                f"rare_rate={self.rare_rate}: a probability, or negative for 'as common as the others'."
+            )
         if self.paraphrases not in (1, 2):
             raise ValueError(f"paraphrases={self.paraphrases}: 1 or 2.")
         if self.tests < 0:
@@ -146,7 +150,9 @@ def build_task(task_id: str, steps: Sequence[Step], rng: random.Random | None = 
 def _compile(task: Task, without: int | None = None) -> Callable[[list[int]], object]:
     """The reference solution as a function, optionally leaving one step out. Only our own text is executed here."""
     bounds = [*task.starts, len(task.lines)]
-    kept = [line for i in range(len(task.steps)) if i != without for line in task.lines[bounds[i] : bounds[i + 1]]]
+    kept = [
+        line for i in range(len(task.steps)) if i != without for line in task.lines[bounds[i] : bounds[i + 1]]
+    ]
     scope: dict = {}
     exec(f"def {ENTRY_POINT}(xs):\n" + "".join(kept), scope)
     return scope[ENTRY_POINT]
@@ -160,7 +166,9 @@ def _draw_tests(rng: random.Random, task: Task, count: int) -> tuple[tuple[list,
     for _ in range(count):
         xs = [rng.randint(-9, 20) for _ in range(rng.randint(7, 12))]
         expected = solve(list(xs))
-        if len(str(expected)) > 400 or any(abs(v) > _LARGEST for v in (expected if isinstance(expected, list) else [expected])):
+        if len(str(expected)) > 400 or any(
+            abs(v) > _LARGEST for v in (expected if isinstance(expected, list) else [expected])
+        ):
             return None
         pairs.append(([xs], expected))
     pairs[-1] = ([[]], solve([]))
@@ -198,7 +206,9 @@ def make_tasks(
             tasks.append(Task(task.task_id, task.prompt, task.lines, task.starts, task.steps, pairs))
     if len(tasks) == count:
         return tasks
-    raise ValueError(f"only {len(tasks)} of {count} distinct tasks exist under {config}: ask for fewer or for more steps.")
+    raise ValueError(
+        f"only {len(tasks)} of {count} distinct tasks exist under {config}: ask for fewer or for more steps."
+    )
 
 
 @dataclass(frozen=True)
@@ -216,7 +226,7 @@ SPLITS: dict[str, Split] = {
     "validation": Split(103, 200, WorldConfig(steps=(6, 8))),
     "test": Split(104, 300, WorldConfig(steps=(6, 8))),
 }
-"""Shipped splits. Pre-training draws 1 to 4 steps; validation and test are longer than any training data."""
+"""Shipped splits. Pre-training draws 2 to 5 steps; validation and test are longer than any training data."""
 
 
 def build_splits() -> dict[str, list[Task]]:
@@ -239,7 +249,9 @@ def task_from_json(line: str) -> Task:
     record = json.loads(line)
     version = record.pop("schema_version")
     if version > SCHEMA_VERSION:
-        raise ValueError(f"task record has schema_version {version}, this ra3_lab reads up to {SCHEMA_VERSION}: update ra3_lab.")
+        raise ValueError(
+            f"task record has schema_version {version}, this ra3_lab reads up to {SCHEMA_VERSION}: update ra3_lab."
+        )
     steps = tuple(Step(**step) for step in record.pop("steps"))
     pairs = tuple((args, expected) for args, expected in record.pop("pairs"))
     lines, starts = tuple(record.pop("lines")), tuple(record.pop("starts"))

@@ -45,7 +45,9 @@ class Skill:
         return self.phrases[paraphrase % len(self.phrases)].replace("{k}", str(value))
 
 
-def _loop(name: str, phrases: tuple[str, ...], target: str, body: tuple[str, ...], values: tuple[int, ...] = ()) -> Skill:
+def _loop(
+    name: str, phrases: tuple[str, ...], target: str, body: tuple[str, ...], values: tuple[int, ...] = ()
+) -> Skill:
     """A skill of the common shape: fresh list, loop over xs, body, rebind xs."""
     code = (f"{target} = []", "for x in xs:", *(f"    {line}" for line in body), f"xs = {target}")
     return Skill(name, phrases, code, values)
@@ -55,25 +57,76 @@ _K = tuple(range(2, 10))
 
 COMMON: tuple[Skill, ...] = (
     _loop(
-        "keep_multiples", ("keep multiples of {k}", "only multiples of {k}"), "kept", ("if x % {k} == 0:", "    kept.append(x)"), (2, 3, 4, 5)
+        "keep_multiples",
+        ("keep multiples of {k}", "only multiples of {k}"),
+        "kept",
+        ("if x % {k} == 0:", "    kept.append(x)"),
+        (2, 3, 4, 5),
     ),
-    _loop("drop_multiples", ("drop multiples of {k}", "no multiples of {k}"), "left", ("if x % {k} != 0:", "    left.append(x)"), _K),
-    _loop("keep_above", ("keep values above {k}", "only values over {k}"), "high", ("if x > {k}:", "    high.append(x)"), _K),
-    _loop("keep_below", ("keep values below {k}", "only values under {k}"), "low", ("if x < {k}:", "    low.append(x)"), _K),
+    _loop(
+        "drop_multiples",
+        ("drop multiples of {k}", "no multiples of {k}"),
+        "left",
+        ("if x % {k} != 0:", "    left.append(x)"),
+        _K,
+    ),
+    _loop(
+        "keep_above",
+        ("keep values above {k}", "only values over {k}"),
+        "high",
+        ("if x > {k}:", "    high.append(x)"),
+        _K,
+    ),
+    _loop(
+        "keep_below",
+        ("keep values below {k}", "only values under {k}"),
+        "low",
+        ("if x < {k}:", "    low.append(x)"),
+        _K,
+    ),
     _loop("add", ("add {k}", "increase by {k}"), "added", ("added.append(x + {k})",), _K),
     _loop("subtract", ("subtract {k}", "decrease by {k}"), "less", ("less.append(x - {k})",), _K),
-    _loop("multiply", ("multiply by {k}", "scale by {k}"), "scaled", ("scaled.append(x * {k})",), (2, 3, 4, 5)),
+    _loop(
+        "multiply", ("multiply by {k}", "scale by {k}"), "scaled", ("scaled.append(x * {k})",), (2, 3, 4, 5)
+    ),
     _loop("negate", ("negate each", "flip every sign"), "flipped", ("flipped.append(-x)",)),
-    Skill("reverse", ("reverse the list", "turn it around"), ("back = []", "for x in xs:", "    back.insert(0, x)", "xs = back")),
+    Skill(
+        "reverse",
+        ("reverse the list", "turn it around"),
+        ("back = []", "for x in xs:", "    back.insert(0, x)", "xs = back"),
+    ),
     Skill(
         "running_sum",
         ("running sum", "cumulative total"),
-        ("total = 0", "sums = []", "for x in xs:", "    total = total + x", "    sums.append(total)", "xs = sums"),
+        (
+            "total = 0",
+            "sums = []",
+            "for x in xs:",
+            "    total = total + x",
+            "    sums.append(total)",
+            "xs = sums",
+        ),
     ),
     Skill("sort", ("sort ascending", "order from low to high"), ("xs = list(xs)", "xs.sort()")),
-    Skill("take", ("take the first {k}", "keep the first {k}"), ("n = min({k}, len(xs))", "xs = xs[:n]"), (4, 5, 6, 7, 8)),
-    Skill("skip", ("skip the first {k}", "leave out the first {k}"), ("n = min({k}, len(xs))", "xs = xs[n:]"), (1, 2, 3)),
-    _loop("clip", ("clip at {k}", "cap at {k}"), "capped", ("if x > {k}:", "    x = {k}", "capped.append(x)"), _K),
+    Skill(
+        "take",
+        ("take the first {k}", "keep the first {k}"),
+        ("n = min({k}, len(xs))", "xs = xs[:n]"),
+        (4, 5, 6, 7, 8),
+    ),
+    Skill(
+        "skip",
+        ("skip the first {k}", "leave out the first {k}"),
+        ("n = min({k}, len(xs))", "xs = xs[n:]"),
+        (1, 2, 3),
+    ),
+    _loop(
+        "clip",
+        ("clip at {k}", "cap at {k}"),
+        "capped",
+        ("if x > {k}:", "    x = {k}", "capped.append(x)"),
+        _K,
+    ),
 )
 
 RARE: tuple[Skill, ...] = (
@@ -83,28 +136,64 @@ RARE: tuple[Skill, ...] = (
         ("n = min({k}, len(xs))", "head = xs[:n]", "tail = xs[n:]", "xs = tail + head"),
         (1, 2, 3),
     ),
-    _loop("twice", ("repeat each twice", "double every entry"), "doubled", ("doubled.append(x)", "doubled.append(x)")),
+    _loop(
+        "twice",
+        ("repeat each twice", "double every entry"),
+        "doubled",
+        ("doubled.append(x)", "doubled.append(x)"),
+    ),
     Skill("mirror", ("append the mirror", "add a reflection"), ("flip = xs[::-1]", "xs = xs + flip")),
     Skill(
         "differences",
         ("neighbour differences", "gaps between neighbours"),
-        ("gaps = []", "for i in range(1, len(xs)):", "    gap = xs[i] - xs[i - 1]", "    gaps.append(gap)", "xs = gaps"),
+        (
+            "gaps = []",
+            "for i in range(1, len(xs)):",
+            "    gap = xs[i] - xs[i - 1]",
+            "    gaps.append(gap)",
+            "xs = gaps",
+        ),
     ),
     Skill(
         "running_max",
         ("running maximum", "highest so far"),
-        ("best = min(xs, default=0)", "tops = []", "for x in xs:", "    best = max(best, x)", "    tops.append(best)", "xs = tops"),
+        (
+            "best = min(xs, default=0)",
+            "tops = []",
+            "for x in xs:",
+            "    best = max(best, x)",
+            "    tops.append(best)",
+            "xs = tops",
+        ),
     ),
     _loop(
-        "unique", ("remove duplicates", "first occurrences only"), "seen", ("if x not in seen:", "    seen.append(x)")
+        "unique",
+        ("remove duplicates", "first occurrences only"),
+        "seen",
+        ("if x not in seen:", "    seen.append(x)"),
     ),
 )
 
 TERMINAL: tuple[Skill, ...] = (
     Skill("return_list", ("return the list", "give the list"), ("return xs",), terminal=True),
-    Skill("return_count", ("return the count", "give the length"), ("count = len(xs)", "return count"), terminal=True),
-    Skill("return_sum", ("return the sum", "give the total"), ("result = 0", "for x in xs:", "    result += x", "return result"), terminal=True),
-    Skill("return_max", ("return the maximum", "give the largest"), ("top = max(xs, default=0)", "return top"), terminal=True),
+    Skill(
+        "return_count",
+        ("return the count", "give the length"),
+        ("count = len(xs)", "return count"),
+        terminal=True,
+    ),
+    Skill(
+        "return_sum",
+        ("return the sum", "give the total"),
+        ("result = 0", "for x in xs:", "    result += x", "return result"),
+        terminal=True,
+    ),
+    Skill(
+        "return_max",
+        ("return the maximum", "give the largest"),
+        ("top = max(xs, default=0)", "return top"),
+        terminal=True,
+    ),
 )
 
 BY_NAME: dict[str, Skill] = {skill.name: skill for skill in COMMON + RARE + TERMINAL}

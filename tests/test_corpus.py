@@ -1,0 +1,98 @@
+"""Real code in: logical lines, byte-exact, and clear words about what cannot be used."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+from ra3_lab.corpus import load_corpus, trace_of_code
+from ra3_lab.pretrain.corpus import stdlib_functions
+from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
+
+
+def test_a_logical_line_keeps_strings_brackets_and_backslashes_whole():
+    code = 'def f(a,\n      b):\n    """doc\n    more"""\n    x = a + \\\n        b\n\n    # note\n    return [\n        x,  # here\n    ]\n'
+    pieces = split_logical_lines(code)
+    assert "".join(pieces) == code
+    assert pieces == [
+        "def f(a,\n      b):\n",
+        '    """doc\n    more"""\n',
+        "    x = a + \\\n        b\n",
+        "\n",
+        "    # note\n",
+        "    return [\n        x,  # here\n    ]\n",
+    ]
+
+
+def test_standard_library_functions_come_back_byte_for_byte():
+    functions, _ = stdlib_functions()
+    assert len(functions) > 3000
+    for text in functions[::7]:
+        trace = trace_of_code(text)
+        assert trace.code == text
+        noted = annotate(
+            trace,
+            [" a note" if i % 2 and not line.startswith("#") else None for i, line in enumerate(trace.lines)],
+        )
+        assert strip(noted).text == text
+
+
+def test_mbpp_solutions_are_read(benchmarks_dir):
+    corpus = load_corpus(benchmarks_dir / "mbpp" / "mbpp.jsonl", ids=(601, 974))
+    assert len(corpus.traces) + sum(corpus.refused.values()) == 374
+    assert not corpus.refused
+    assert all(trace.prompt.startswith('"""') for trace in corpus.traces)
+
+
+def test_broken_json_line_is_named(tmp_path):
+    path = tmp_path / "code.jsonl"
+    path.write_text(json.dumps({"code": "x = 1"}) + "\n{oops\n")
+    with pytest.raises(ValueError, match=r"code\.jsonl:2 is not JSON"):
+        load_corpus(path)
+
+
+def test_rows_without_a_program_are_named(tmp_path):
+    path = tmp_path / "code.jsonl"
+    path.write_text('{"text": "no code here"}\n')
+    with pytest.raises(ValueError, match=r"code\.jsonl:1 has no program"):
+        load_corpus(path)
+
+
+def test_empty_corpus_and_missing_source_are_errors(tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.write_text("")
+    with pytest.raises(ValueError, match="holds no Python"):
+        load_corpus(path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_corpus(tmp_path / "nowhere.jsonl")
+
+
+def test_code_that_is_not_python_is_left_out_and_counted(tmp_path):
+    path = tmp_path / "code.jsonl"
+    path.write_text('{"code": "x = 1"}\n{"code": "x = = 1"}\n')
+    corpus = load_corpus(path)
+    assert len(corpus.traces) == 1 and sum(corpus.refused.values()) == 1
+
+
+def test_a_folder_gives_its_functions(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "def f():\n    return 1\n\n\nclass A:\n    def g(self):\n        return 2\n"
+    )
+    (tmp_path / "b.py").write_text("def broken(:\n")
+    corpus = load_corpus(tmp_path)
+    assert [t.code for t in corpus.traces] == ["def f():\n    return 1\n", "def g(self):\n    return 2\n"]
+    assert sum(corpus.refused.values()) == 1
+
+
+def test_trace_says_what_is_wrong_with_it():
+    for arguments, message in [
+        (("", ()), "no line"),
+        (("x", ("y\n",)), "newline"),
+        (("", ("y\n",), (None, None)), "latents"),
+        (("", ("y\n",), ("a\nb",)), "newline"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Trace(*arguments)
+    assert inspect.getdoc(Trace)
