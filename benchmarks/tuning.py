@@ -2,8 +2,8 @@
 
     python benchmarks/tuning.py --out benchmarks/results/tuning.json
 
-Trials are data (TRIALS): four per arm. NTP and prior vary learning rate and weight decay; RA3 varies learning rates and cost.
-The number of epochs is tuned in every trial alike: the best validation checkpoint is kept.
+Trials are data (TRIALS): four per arm. NTP and prior vary the M-step's learning rate; RA3 varies both learning rates
+and the cost. The number of epochs is tuned in every trial alike: the best validation checkpoint is kept.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("commands.tools:lab", "open JupyterLab on the notebooks"),
 }
 
-_USAGE = """ra3-lab: discover reasoning latents in expert code (RA3), fine-tune on them, compare with next-token prediction.
+_USAGE = """ra3-lab: discover reasoning latents in expert code (RA3), fine-tune on them, compare with next-token
+prediction.
 
 usage: ra3-lab COMMAND [options]      ra3-lab COMMAND --help      ra3-lab --version
 

@@ -1,7 +1,7 @@
 """Expert code from files: JSONL of solutions, or a folder of Python files, as traces without latents.
 
-JSONL: one object a line with `code` (or `solution`, `content`) and optionally `prompt` (or `text`) and `task_id`. A prompt that is
-not code itself becomes a docstring line above the code. A folder: every function of its .py files, without prompt.
+JSONL: one object a line with `code` (or `solution`, `content`) and optionally `prompt` (or `text`) and `task_id`. The
+prompt becomes a docstring above the code. A folder: every function of its .py files, without prompt.
 """
 
 from __future__ import annotations
@@ -50,13 +50,9 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
                 raise ValueError(
                     f"{path}:{number} is not JSON ({error.msg} at column {error.colno}): mend or remove the line."
                 ) from error
-            code = next(
-                (row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None
-            )
+            code = next((row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None)
             if code is None:
-                raise ValueError(
-                    f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}."
-                )
+                raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
             prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
             yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
 
@@ -81,16 +77,14 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def load_corpus(source: str | Path, ids: tuple[int, int] | None = None) -> Corpus:
-    """Traces of a JSONL file or a folder. `ids` keeps rows whose task_id is a number within these bounds, both included.
+    """Traces of a JSONL file or a folder. `ids` keeps rows whose task_id is a number in these bounds, both included.
 
-    A program that is not Python is left out and counted. Raises FileNotFoundError for a missing source and ValueError for a
-    broken JSONL line (file and line named) or where nothing is left.
+    A program that is not Python is left out and counted. Raises FileNotFoundError for a missing source and ValueError
+    for a broken JSONL line (file and line named) or where nothing is left.
     """
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(
-            f"{source} does not exist: give a .jsonl file of solutions or a folder of .py files."
-        )
+        raise FileNotFoundError(f"{source} does not exist: give a .jsonl file of solutions or a folder of .py files.")
     corpus = Corpus()
     for name, code, prompt in _read_folder(path) if path.is_dir() else _read_jsonl(path):
         if ids is not None and not (name.isdigit() and ids[0] <= int(name) <= ids[1]):

@@ -1,8 +1,10 @@
-"""Compare mid-training arms on the pipelines world: train each at the same budget, keep its best validation checkpoint, score
-all of them on held-out tasks. The demo is a short experiment; the comparison over seeds is a longer one.
+"""Compare mid-training arms on the pipelines world: train each at the same budget, keep its best validation
+checkpoint, score all of them on held-out tasks. The demo is a short experiment; the comparison over seeds is a longer
+one.
 
-Arms: base (no mid-training), ntp, prior (thoughts sampled from the base, no E-step), ra3. Every arm meets the same expert programs
-in the same order, gets the same number of updates and is scored on the same tasks with the same draws.
+Arms: base (no mid-training), ntp, prior (thoughts sampled from the base, no E-step), ra3. Every arm meets the same
+expert programs in the same order, gets the same number of updates and is scored on the same tasks with the same
+draws.
 """
 
 from __future__ import annotations
@@ -70,9 +72,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
     return replace(config.midtrain, method=arm, seed=config.seed, mstep=mstep)
 
 
-def _monitor(
-    tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig
-) -> Callable[[Any, Any], dict]:
+def _monitor(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
     """Looks at q on fixed programs with fixed draws: mean return, likelihood under pi, and scores against the truth."""
     traces = [trace_of(task) for task in tasks]
     how = LatentSampling(1.0, config.estep.longest_thought)
@@ -81,9 +81,7 @@ def _monitor(
         rollouts = sample_latents(
             Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, 2_000_000
         )
-        scored = score_traces(
-            pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision
-        )
+        scored = score_traces(pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision)
         line = float(scored.line.sum()) / len(traces)
         thoughts = float(scored.thought.sum()) / len(traces)
         found = describe_latents(rollouts, tasks)
@@ -98,9 +96,7 @@ def _monitor(
     return look
 
 
-def thought_gains(
-    pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto"
-) -> list[float | None]:
+def thought_gains(pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto") -> list[float | None]:
     """Per line: nats by which the thought before it raised the likelihood of the lines up to the next thought.
 
     The same trace without that one thought is the comparison; everything else stays.
@@ -212,12 +208,11 @@ def run_experiment(
         correct[arm] = scores.correct.tolist()
         row = arms[arm]
         say(
-            f"{arm}: pass@1 {row['pass@1']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}], pass@4 {row['pass@4']:.3f}"
+            f"{arm}: pass@1 {row['pass@1']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}], "
+            f"pass@4 {row['pass@4']:.3f}"
         )
 
-    record["segmentation"]["base"], _ = evaluate_latents(
-        model, tokenizer, watched, config.seed, precision=precision
-    )
+    record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, precision=precision)
     for arm in config.arms:
         if arm == "base":
             scored(arm, model, None)
@@ -241,18 +236,14 @@ def run_experiment(
             monitor=_monitor(tokenizer, watched, settings) if arm == "ra3" else None,
         )
         record["mstep"][arm] = [pick(r, "update", "loss") for r in result.history if r["stage"] == "mstep"]
-        record["validation"][arm] = [
-            pick(r, "update", "score") for r in result.history if r["stage"] == "validation"
-        ]
+        record["validation"][arm] = [pick(r, "update", "score") for r in result.history if r["stage"] == "validation"]
         if arm == "ra3":
             record["estep"] = [
                 pick(r, "update", "round", "return", "line_logp", "think_share")
                 for r in result.history
                 if r["stage"] == "estep"
             ]
-            record["monitor"] = [
-                pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r
-            ]
+            record["monitor"] = [pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r]
             found, rollouts = evaluate_latents(
                 result.q or result.model, tokenizer, watched, config.seed, precision=precision
             )
@@ -292,8 +283,8 @@ def _differences(correct: dict[str, list]) -> list[dict[str, Any]]:
     rows = []
     for a, b in pairs:
         if a in correct and b in correct:
-            means = [[[sum(task) / len(task) for task in correct[arm]]] for arm in (a, b)]
-            rows.append({"a": a, "b": b, **paired_difference_ci(*means)._asdict()})
+            first, second = ([[sum(task) / len(task) for task in correct[arm]]] for arm in (a, b))
+            rows.append({"a": a, "b": b, **paired_difference_ci(first, second)._asdict()})
     return rows
 
 
@@ -311,11 +302,13 @@ def _narrate(arm: str, say: Callable[[str], None]) -> Callable[[dict], None]:
         if "held_out" in record:
             h = record["held_out"]
             say(
-                f"{arm}: held-out programs: return {h['return']:.2f}, thoughts at {h['think_share']:.0%} of lines, F1 {h['f1']:.2f}"
+                f"{arm}: held-out programs: return {h['return']:.2f}, "
+                f"thoughts at {h['think_share']:.0%} of lines, F1 {h['f1']:.2f}"
             )
         if stage == "estep":
             say(
-                f"{arm}: E-step update {update}: return {record['return']:.2f}, thoughts at {record['think_share']:.0%} of lines"
+                f"{arm}: E-step update {update}: return {record['return']:.2f}, "
+                f"thoughts at {record['think_share']:.0%} of lines"
             )
         elif stage == "validation":
             say(f"{arm}: validation pass@1 {record['score']:.3f} after {update} M-step updates")

@@ -33,16 +33,17 @@ class JsonLines:
     """Append records to a file, each on disk before the next begins."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "a", encoding="utf-8")
+        self._path = path
+        path.touch()  # a folder that cannot be written to shows now, not at the first record
 
     def __call__(self, record: dict) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 @contextmanager
 def narrator(quiet_after: float = 4.0) -> Iterator[Any]:
-    """A `say(text)` that prints with the elapsed time and, where nothing was said for `quiet_after` seconds, a sign of life."""
+    """A `say(text)` that prints with the elapsed time, and a sign of life after `quiet_after` seconds of silence."""
     start = time.monotonic()
     last = ["starting", start]
     stop = threading.Event()

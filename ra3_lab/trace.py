@@ -45,7 +45,8 @@ class Trace:
             object.__setattr__(self, "latents", (None,) * len(self.lines))
         if len(self.latents) != len(self.lines):
             raise ValueError(
-                f"trace {self.trace_id!r}: {len(self.latents)} latents for {len(self.lines)} lines; one per line is needed."
+                f"trace {self.trace_id!r}: {len(self.latents)} latents for {len(self.lines)} lines; "
+                "one per line is needed."
             )
         if not self.lines:
             raise ValueError(f"trace {self.trace_id!r} has no line of code to learn from.")

@@ -46,7 +46,9 @@ def test_every_command_has_help_with_an_example(name, capsys):
 @pytest.fixture
 def solutions(tmp_path):
     path = tmp_path / "solutions.jsonl"
-    rows = [{"task_id": i, "text": f"Add {i}.", "code": f"def add(x):\n    y = x + {i}\n    return y\n"} for i in range(20)]
+    rows = [
+        {"task_id": i, "text": f"Add {i}.", "code": f"def add(x):\n    y = x + {i}\n    return y\n"} for i in range(20)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -98,7 +100,9 @@ def test_bad_input_ends_in_one_line_and_leaves_no_run(change, message, solutions
 
 
 def test_the_same_seed_gives_the_same_table():
-    config = ExperimentConfig(seed=3, midtrain=SMALL, tasks=4, samples=2, validation_tasks=2, monitor_programs=3, corpus=12)
+    config = ExperimentConfig(
+        seed=3, midtrain=SMALL, tasks=4, samples=2, validation_tasks=2, monitor_programs=3, corpus=12
+    )
     model, tokenizer = load_model("embedded", "cpu")
     records = [run_experiment(config, model, tokenizer, say=lambda text: None).record for _ in range(2)]
     for record in records:
@@ -114,7 +118,9 @@ def test_the_same_seed_gives_the_same_table():
 @pytest.mark.slow
 def test_demo_writes_report_and_summary(tmp_path):
     out = tmp_path / "demo"
-    run = subprocess.run([sys.executable, "-m", "ra3_lab", "demo", "--out", str(out), "--seed", "1"], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "ra3_lab", "demo", "--out", str(out), "--seed", "1"], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary["arms"]) == {"base", "ntp", "prior", "ra3"}

@@ -7,13 +7,16 @@ import json
 
 import pytest
 
-from ra3_lab.corpus import load_corpus, trace_of_code
+from ra3_lab.corpus import load_corpus
 from ra3_lab.pretrain.corpus import stdlib_functions
 from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
 
 
 def test_a_logical_line_keeps_strings_brackets_and_backslashes_whole():
-    code = 'def f(a,\n      b):\n    """doc\n    more"""\n    x = a + \\\n        b\n\n    # note\n    return [\n        x,  # here\n    ]\n'
+    code = (
+        'def f(a,\n      b):\n    """doc\n    more"""\n    x = a + \\\n        b\n'
+        "\n    # note\n    return [\n        x,  # here\n    ]\n"
+    )
     pieces = split_logical_lines(code)
     assert "".join(pieces) == code
     assert pieces == [
@@ -30,7 +33,7 @@ def test_standard_library_functions_come_back_byte_for_byte():
     functions, _ = stdlib_functions()
     assert len(functions) > 3000
     for text in functions[::7]:
-        trace = trace_of_code(text)
+        trace = Trace("", tuple(split_logical_lines(text)))
         assert trace.code == text
         noted = annotate(
             trace,
@@ -77,9 +80,7 @@ def test_code_that_is_not_python_is_left_out_and_counted(tmp_path):
 
 
 def test_a_folder_gives_its_functions(tmp_path):
-    (tmp_path / "a.py").write_text(
-        "def f():\n    return 1\n\n\nclass A:\n    def g(self):\n        return 2\n"
-    )
+    (tmp_path / "a.py").write_text("def f():\n    return 1\n\n\nclass A:\n    def g(self):\n        return 2\n")
     (tmp_path / "b.py").write_text("def broken(:\n")
     corpus = load_corpus(tmp_path)
     assert [t.code for t in corpus.traces] == ["def f():\n    return 1\n", "def g(self):\n    return 2\n"]

@@ -123,12 +123,8 @@ TRACES = [
 def test_forced_sampling_equals_a_token_by_token_loop(thinker, small_tokenizer):
     how = LatentSampling(temperature=1.3, longest_thought=5)
     traces, samples = TRACES * 8, list(range(24))
-    rollouts = sample_latents(
-        Decoder(thinker), small_tokenizer, traces, how, seed=3, update=7, samples=samples
-    )
-    slow = [
-        _slow_sample(thinker, small_tokenizer, t, how, 3, 7, s) for t, s in zip(traces, samples, strict=True)
-    ]
+    rollouts = sample_latents(Decoder(thinker), small_tokenizer, traces, how, seed=3, update=7, samples=samples)
+    slow = [_slow_sample(thinker, small_tokenizer, t, how, 3, 7, s) for t, s in zip(traces, samples, strict=True)]
     assert [r.thought_ids for r in rollouts] == slow
     flat = [thought for row in slow for thought in row]
     assert 3 < sum(t is not None for t in flat) < len(flat), "the test needs both branches"
@@ -157,7 +153,5 @@ def test_draws_follow_the_softmax():
     uniforms = keyed_uniforms(0, 0, np.arange(40_000), np.array(3))
     counts = torch.bincount(draw_tokens(logits, uniforms, 1.0), minlength=4).double()
     expected = torch.softmax(logits[0].double(), -1) * 40_000
-    assert (
-        float(((counts - expected) ** 2 / expected).sum()) < 16.3
-    )  # chi-square, 3 degrees of freedom, p = 0.001
+    assert float(((counts - expected) ** 2 / expected).sum()) < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
     assert int(draw_tokens(logits, uniforms, 1.0, banned=(2,)).eq(2).sum()) == 0

@@ -227,9 +227,7 @@ def wheel_requirements(wheel: Path) -> list[str]:
 
 def run_python(*arguments: str, drop: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if key not in drop} | variables
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True, text=True)
 
 
 def check(command: list, folder: Path) -> str:

@@ -89,9 +89,7 @@ def test_a_paired_difference_over_one_seed_is_the_bootstrap_of_the_differences()
     a, b = rng.random((1, 200)), rng.random((1, 200))
     paired, plain = paired_difference_ci(a, b, draws=4000), bootstrap_ci((a - b)[0], draws=4000)
     assert paired.mean == pytest.approx(plain.mean)
-    assert paired.low == pytest.approx(plain.low, abs=0.01) and paired.high == pytest.approx(
-        plain.high, abs=0.01
-    )
+    assert paired.low == pytest.approx(plain.low, abs=0.01) and paired.high == pytest.approx(plain.high, abs=0.01)
 
 
 def test_the_paired_interval_matches_a_direct_loop_and_counts_seeds():

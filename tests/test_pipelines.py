@@ -99,14 +99,12 @@ def test_rare_skills_are_rare_in_pretraining_and_common_in_expert_code(splits):
 
 def test_task_records_survive_a_round_trip_and_newer_ones_are_refused(splits, tmp_path):
     task = splits["test"][0]
-    assert task_from_json(task_to_json(task)) == task_from_json(
-        task_to_json(task_from_json(task_to_json(task)))
-    )
+    assert task_from_json(task_to_json(task)) == task_from_json(task_to_json(task_from_json(task_to_json(task))))
     with pytest.raises(ValueError, match="schema_version 99"):
         task_from_json(task_to_json(task).replace('"schema_version":1', '"schema_version":99'))
     path = tmp_path / "tasks.jsonl"
     path.write_text(task_to_json(task) + "\n{broken\n")
-    with pytest.raises(ValueError, match="tasks.jsonl:2"):
+    with pytest.raises(ValueError, match=r"tasks\.jsonl:2"):
         list(read_tasks(path))
 
 

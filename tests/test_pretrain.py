@@ -41,7 +41,10 @@ def test_retraining_gives_the_shipped_log(shipped, tmp_path):
     pretrain(config, tmp_path / "again", exclude, stop_after=20)
     again = json.loads((tmp_path / "again" / "pretrain_config.json").read_text())
     assert again["tokenizer_sha256"] == shipped["tokenizer_sha256"]
-    rows = [json.loads((folder / "pretrain_log.jsonl").read_text().splitlines()[0]) for folder in (embedded_model_dir(), tmp_path / "again")]
+    rows = [
+        json.loads((folder / "pretrain_log.jsonl").read_text().splitlines()[0])
+        for folder in (embedded_model_dir(), tmp_path / "again")
+    ]
     assert rows[0]["tokens"] == rows[1]["tokens"]
     tolerance = 0.02 if best_precision() == "bf16" else 0.05
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=tolerance)

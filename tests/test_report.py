@@ -96,14 +96,11 @@ def made_record() -> dict:
     ]
     ends = {"ntp": 0.135, "prior": 0.12, "ra3": 0.1}
     mstep = {
-        arm: [
-            {"update": i, "loss": end + 0.4 * math.exp(-i / 15) + rng.gauss(0, 0.004)} for i in range(1, 121)
-        ]
+        arm: [{"update": i, "loss": end + 0.4 * math.exp(-i / 15) + rng.gauss(0, 0.004)} for i in range(1, 121)]
         for arm, end in ends.items()
     }
     validation = {
-        arm: [{"update": u, "score": 0.7 - 2 * end + u / 1000} for u in (40, 80, 120)]
-        for arm, end in ends.items()
+        arm: [{"update": u, "score": 0.7 - 2 * end + u / 1000} for u in (40, 80, 120)] for arm, end in ends.items()
     }
     scores = {
         "precision": 0.9,
@@ -173,12 +170,7 @@ def test_page_is_complete_and_fetches_nothing(tmp_path):
             and f'id="{name}-text"' in visible
             and f'Plotly.newPlot(                        "plot-{name}"' in page
         )
-    assert (
-        "http://" not in visible
-        and "https://" not in visible
-        and "@import" not in visible
-        and "url(" not in visible
-    )
+    assert "http://" not in visible and "https://" not in visible and "@import" not in visible and "url(" not in visible
     assert not re.search(r"<script[^>]+\bsrc=|<link[^>]+href=\"(?!data:)|<img", page)
     assert len(re.findall(r"plotly\.js v\d", page)) == 1 and page.count("<table") == page.count("<caption")
     assert "ra3-lab demo --out runs/demo --seed 0" in visible and "arXiv 2509.25810" in visible
@@ -249,9 +241,7 @@ def test_real_code_has_no_truth_and_no_pass_rate():
     for key in ("summary", "segmentation", "differences"):
         record.pop(key)
     record["mstep"] = {"ra3": record["mstep"]["ra3"]}
-    record["monitor"] = [
-        {k: v for k, v in row.items() if k not in ("f1", "apt")} for row in record["monitor"]
-    ]
+    record["monitor"] = [{k: v for k, v in row.items() if k not in ("f1", "apt")} for row in record["monitor"]]
     for example in record["examples"]:
         example |= {"starts": [], "truth": []}
     page = without_scripts(render_report(record))

@@ -237,9 +237,7 @@ def test_one_fresh_interpreter_a_program_gives_the_same_verdicts():
         "def f(x):\n    while True: pass": "time_limit",
     }
     limits = Limits(cpu_seconds=0.3, output_bytes=1000)
-    found = {
-        source: judge._judge(worker, Program(source, "f", [[[3], 6]]), limits).status for source in wanted
-    }
+    found = {source: judge._judge(worker, Program(source, "f", [[[3], 6]]), limits).status for source in wanted}
     worker.close()
     assert found == wanted
 

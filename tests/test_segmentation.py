@@ -69,9 +69,7 @@ def test_random_placement_agrees_with_simulation():
         found.append(segmentation_score(random).f1)
     assert random_placement_f1(programs) == pytest.approx(np.mean(found), abs=0.01)
     assert random_placement_f1([]) == random_placement_f1([LatentPlacement({0}, {0}, 1)]) == 0.0
-    everywhere = [
-        LatentPlacement(range(10), {0, 4, 7}, 10)
-    ]  # a thought at every line leaves nothing to chance
+    everywhere = [LatentPlacement(range(10), {0, 4, 7}, 10)]  # a thought at every line leaves nothing to chance
     assert random_placement_f1(everywhere) == pytest.approx(segmentation_score(everywhere).f1)
 
 
@@ -92,9 +90,7 @@ def test_durations_shares_and_tokens_by_hand():
     assert json.dumps([mean_duration(programs[1:]), mean_tokens([])]) == "[null, null]"
 
 
-@pytest.mark.parametrize(
-    ("thoughts", "starts", "lines"), [({6}, {0}, 6), ({-1}, {0}, 6), ({0}, {9}, 6), ((), (), 0)]
-)
+@pytest.mark.parametrize(("thoughts", "starts", "lines"), [({6}, {0}, 6), ({-1}, {0}, 6), ({0}, {9}, 6), ((), (), 0)])
 def test_lines_outside_the_body_are_refused(thoughts, starts, lines):
     with pytest.raises(ValueError, match="line"):
         LatentPlacement(thoughts, starts, lines)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-DEMO_TASKS = 100
+from typing import Any
 
 
 def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
     """See RA3 discover latents in expert code, fine-tune on them, and compare it with next-token prediction.
 
-    Trains NTP, prior and RA3 live from the embedded model at equal budgets, scores them with the base on held-out tasks,
-    and writes report.html (open it in a browser, no network needed), summary.json and record.json to OUT.
+    Trains NTP, prior and RA3 live from the embedded model at equal budgets, scores them and the base on held-out
+    tasks, and writes report.html (open it in a browser, no network needed), summary.json and record.json to OUT.
 
     Example: ra3-lab demo --out demo_out --seed 0
 
@@ -34,7 +33,7 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
         say("loading the embedded model")
         model, tokenizer = load_model("embedded", "cpu")
         result = run_experiment(demo_experiment(seed), model, tokenizer, say)
-    record = result.record | {"command": f"ra3-lab demo --seed {seed}"}
+    record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}"}
     write_json(out / "summary.json", record["summary"])
     write_json(out / "record.json", record)
     write_report(out / "report.html", record)
@@ -46,7 +45,8 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
 def table(summary: dict) -> str:
     """The arms as plain text."""
     rows = [
-        f"{'arm':<6} {'pass@1':>7} {'95% interval':>16} {'pass@4':>7} {'thoughts':>9} {'updates':>8} {'tokens':>10} {'seconds':>8}"
+        f"{'arm':<6} {'pass@1':>7} {'95% interval':>16} {'pass@4':>7} "
+        f"{'thoughts':>9} {'updates':>8} {'tokens':>10} {'seconds':>8}"
     ]
     for arm, row in summary["arms"].items():
         low, high = row["ci95"]
@@ -56,7 +56,7 @@ def table(summary: dict) -> str:
         )
     found = summary["segmentation"]
     rows.append(
-        f"\nsegmentation by RA3's latents: precision {found['precision']:.2f}, recall {found['recall']:.2f}, F1 {found['f1']:.2f}; "
-        f"thoughts at {summary['think_share']:.0%} of lines"
+        f"\nsegmentation by RA3's latents: precision {found['precision']:.2f}, recall {found['recall']:.2f}, "
+        f"F1 {found['f1']:.2f}; thoughts at {summary['think_share']:.0%} of lines"
     )
     return "\n".join(rows)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from ra3_lab.midtrain.em import MidtrainConfig
+
+if TYPE_CHECKING:
+    from ra3_lab.models.tokenizer import LineTokenizer
+    from ra3_lab.trace import Trace
+
+_DEFAULTS = MidtrainConfig()
 
 
 def run(
@@ -21,17 +27,17 @@ def run(
     max_tokens: int | None = None,
     device: str = "auto",
     threads: int = 2,
-    config: Annotated[MidtrainConfig, tyro.conf.arg(name="")] = MidtrainConfig(),  # noqa: B008
+    config: Annotated[MidtrainConfig, tyro.conf.arg(name="")] = _DEFAULTS,
 ) -> int:
     """Mid-train a model on expert code; writes the model, metrics as they happen, sampled traces and a summary to OUT.
 
-    Example: ra3-lab midtrain --method ra3 --data mbpp.jsonl --ids 601 974 --heldout mbpp.jsonl --heldout-ids 511 600 --out runs/mbpp
+    Example: ra3-lab midtrain --data mbpp.jsonl --ids 601 974 --heldout mbpp.jsonl --heldout-ids 511 600 --out runs/mbpp
 
     Args:
         data: JSONL file of solutions, a folder of .py files, or 'pipelines' for the built-in expert split.
         out: Run directory; must be new or empty.
         model: 'embedded', a model directory, or a hub name.
-        heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: every tenth program of the data.
+        heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: every tenth of the data.
         ids: Use only rows whose numeric task_id lies between these two, both included.
         heldout_ids: The same for the held-out programs.
         max_tokens: Leave out programs of more tokens (counted and reported); default: half of the model's context.
@@ -85,27 +91,17 @@ def run(
         def report(record: dict) -> None:
             metrics(record)
             if record["stage"] == "estep" or record["update"] % 20 == 0:
-                say(
-                    ", ".join(
-                        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                        for key, value in record.items()
-                    )
-                )
+                shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in record.items()}
+                say(", ".join(f"{key} {value}" for key, value in shown.items()))
 
         result = midtrain(config, base, tokenizer, training, report=report)
         save_model(result.model, tokenizer, out / "model")
         say("scoring the held-out programs")
         lines = sum(len(t.lines) for t in test)
 
-        def per_line(scored: object, **how: object) -> float:
-            return (
-                float(
-                    k_sample_bound(
-                        scored, tokenizer, test, seed=config.seed, precision=config.precision, **how
-                    ).sum()
-                )
-                / lines
-            )
+        def per_line(scored: Any, k: int, think: bool = True) -> float:
+            bound = k_sample_bound(scored, tokenizer, test, k, config.seed, config.precision, think)
+            return float(bound.sum()) / lines
 
         summary = {
             "schema_version": SCHEMA_VERSION,
@@ -145,7 +141,9 @@ def run(
     return 0
 
 
-def _read(source: str, ids: tuple[int, int] | None, tokenizer, limit: int) -> tuple[list, dict[str, int]]:  # noqa: ANN001
+def _read(
+    source: str, ids: tuple[int, int] | None, tokenizer: LineTokenizer, limit: int
+) -> tuple[list[Trace], dict[str, int]]:
     """Traces that fit, and counts by reason of those left out."""
     from collections import Counter
 
@@ -163,7 +161,5 @@ def _read(source: str, ids: tuple[int, int] | None, tokenizer, limit: int) -> tu
     if len(kept) < len(traces):
         refused[f"more than {limit} tokens"] += len(traces) - len(kept)
     if not kept:
-        raise ValueError(
-            f"{source}: none of {len(traces)} programs has at most {limit} tokens: raise --max-tokens."
-        )
+        raise ValueError(f"{source}: none of {len(traces)} programs has at most {limit} tokens: raise --max-tokens.")
     return kept, dict(refused)

@@ -9,10 +9,14 @@ import tyro
 
 from ra3_lab.pretrain.train import PretrainConfig
 
+_DEFAULTS = PretrainConfig()
+
 
 def run(
-    out: Path, config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = PretrainConfig(), threads: int = 2
-) -> int:  # noqa: B008
+    out: Path,
+    config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = _DEFAULTS,
+    threads: int = 2,
+) -> int:
     """Train tokenizer and base model; writes model, tokenizer, config and log to OUT.
 
     Example: ra3-lab pretrain --out runs/base --tokens 2000000

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-
-PAIRS = (("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("ntp", "base"))
 
 
 def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", threads: int = 2) -> int:
-    """Run base, ntp, prior and ra3 with the study settings for each seed; finished seeds in OUT are kept and not run again.
+    """Run base, ntp, prior and ra3 with the study settings for each seed.
+
+    Finished seeds in OUT are kept and not run again.
 
     Example: ra3-lab study --out runs/study --seeds 0 1 2 --split test
 
@@ -21,6 +22,7 @@ def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", thre
     """
     import torch
 
+    from ra3_lab.evaluate.seeds import summarise_seeds
     from ra3_lab.experiment import run_experiment
     from ra3_lab.models.load import load_model
     from ra3_lab.presets import study_experiment
@@ -34,10 +36,9 @@ def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", thre
         if path.exists():
             print(f"seed {seed} is done ({path})")
             continue
-        from dataclasses import replace
-
+        config = replace(study_experiment(seed), split=split)
         with narrator() as say:
-            result = run_experiment(replace(study_experiment(seed), split=split), model, tokenizer, say)
+            result = run_experiment(config, model, tokenizer, say)
         write_json(path, {**result.record, "correct": result.correct})
     records = [json.loads((out / f"seed{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
     table = summarise_seeds(records)
@@ -46,76 +47,23 @@ def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", thre
     return 0
 
 
-def summarise_seeds(records: list[dict]) -> dict:
-    """Mean pass@1 of each arm over seeds and paired differences with intervals over seeds and tasks."""
-    import numpy as np
-
-    from ra3_lab.evaluate.passk import bootstrap_ci, paired_difference_ci
-
-    per_task = {
-        arm: np.array([np.mean(r["correct"][arm], axis=1) for r in records]) for arm in records[0]["correct"]
-    }
-    arms = {
-        arm: {
-            "pass@1": float(values.mean()),
-            "ci95_tasks": bootstrap_ci(values.mean(0))[1:],
-            "by_seed": values.mean(1).tolist(),
-            "pass@4": float(np.mean([r["summary"]["arms"][arm]["pass@4"] for r in records])),
-            **{
-                key: float(np.mean([r["summary"]["arms"][arm][key] for r in records]))
-                for key in ("thoughts_per_program", "updates", "tokens", "seconds")
-            },
-            "by_length": {
-                n: float(np.mean([r["summary"]["arms"][arm]["by_length"][n] for r in records]))
-                for n in records[0]["summary"]["arms"][arm]["by_length"]
-            },
-        }
-        for arm, values in per_task.items()
-    }
-    differences = [
-        {"a": a, "b": b, **paired_difference_ci(per_task[a], per_task[b])._asdict()}
-        for a, b in PAIRS
-        if a in per_task and b in per_task
-    ]
-    segmentation = {
-        arm: {
-            key: float(np.mean([r["segmentation"][arm][key] for r in records]))
-            for key in (
-                "precision",
-                "recall",
-                "f1",
-                "random_f1",
-                "think_share",
-                "apt",
-                "nmi",
-                "duration",
-                "tokens_per_thought",
-            )
-        }
-        for arm in records[0]["segmentation"]
-    }
-    return {
-        "schema_version": 1,
-        "seeds": [r["seed"] for r in records],
-        "arms": arms,
-        "differences": differences,
-        "segmentation": segmentation,
-        "versions": records[0]["versions"],
-    }
-
-
 def render(table: dict) -> str:
     """The table as plain text; an interval that holds 0 comes first and says so."""
+
+    def holds_zero(difference: dict) -> bool:
+        return difference["low"] <= 0 <= difference["high"]
+
     rows = []
-    for d in sorted(table["differences"], key=lambda d: not d["low"] <= 0 <= d["high"]):
-        note = "  <- the interval holds 0" if d["low"] <= 0 <= d["high"] else ""
-        rows.append(
-            f"{d['a']} - {d['b']}: {100 * d['mean']:+.1f} points [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]{note}"
-        )
+    for d in sorted(table["differences"], key=lambda d: not holds_zero(d)):
+        mean, low, high = (100 * d[key] for key in ("mean", "low", "high"))
+        note = "  <- the interval holds 0" if holds_zero(d) else ""
+        rows.append(f"{d['a']} - {d['b']}: {mean:+.1f} points [{low:+.1f}, {high:+.1f}]{note}")
     for arm, row in table["arms"].items():
-        lengths = ", ".join(f"{n} steps {v:.2f}" for n, v in row["by_length"].items())
+        lengths = ", ".join(f"{n} steps {value:.2f}" for n, value in row["by_length"].items())
+        seeds = ", ".join(f"{value:.3f}" for value in row["by_seed"])
         rows.append(
-            f"{arm:<6} pass@1 {row['pass@1']:.3f}  pass@4 {row['pass@4']:.3f}  thoughts {row['thoughts_per_program']:.1f}  {lengths}  seeds {['%.3f' % v for v in row['by_seed']]}"
+            f"{arm:<6} pass@1 {row['pass@1']:.3f}  pass@4 {row['pass@4']:.3f}  "
+            f"thoughts {row['thoughts_per_program']:.1f}  {lengths}  seeds [{seeds}]"
         )
     for arm, row in table["segmentation"].items():
         rows.append(f"latents of {arm}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()))

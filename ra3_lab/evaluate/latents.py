@@ -30,16 +30,15 @@ def trace_of(task: Task) -> Trace:
 def true_trace(task: Task) -> Trace:
     """The task's expert solution with the true thought before every segment."""
     thoughts = dict(zip(task.starts, (step.thought for step in task.steps), strict=True))
-    return Trace(
-        task.prompt, task.lines, tuple(thoughts.get(i) for i in range(len(task.lines))), task.task_id
-    )
+    return Trace(task.prompt, task.lines, tuple(thoughts.get(i) for i in range(len(task.lines))), task.task_id)
 
 
 def describe_latents(rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> dict[str, Any]:
     """Scores of sampled latents against the tasks' truth.
 
-    `apt`: share of all thoughts that stand at a segment's start and say exactly that step. `apt_at_starts`: of the thoughts at
-    starts alone. `nmi`: thought text against the true skill of the line it stands before (None without thoughts).
+    `apt`: share of all thoughts that stand at a segment's start and say exactly that step. `apt_at_starts`: of the
+    thoughts at starts alone. `nmi`: thought text against the true skill of the line it stands before. Each is None
+    where there is no such thought.
     """
     places, counts, texts, skills = [], [], [], []
     apt = at_starts = thoughts = 0

@@ -38,8 +38,6 @@ def k_sample_bound(
     repeated = [strip(trace) for trace in traces for _ in range(k)]
     how = LatentSampling(think=think)
     rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, 0)
-    scored = score_traces(
-        model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision
-    )
+    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
     total = scored.line.double().sum(1).view(len(traces), k)
     return total.logsumexp(1) - math.log(k)

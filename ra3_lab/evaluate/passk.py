@@ -41,9 +41,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not 0 <= c <= n:
         raise ValueError(f"c is {c} of n = {n} samples; it must be from 0 to n")
     if not 1 <= k <= n:
-        raise ValueError(
-            f"k is {k} with n = {n} samples; it must be from 1 to n: draw more samples or lower k"
-        )
+        raise ValueError(f"k is {k} with n = {n} samples; it must be from 1 to n: draw more samples or lower k")
     draws = comb(n, k)
     return (draws - comb(n - c, k)) / draws
 
@@ -59,13 +57,9 @@ def pass_at_k_tasks(correct: ArrayLike, k: int) -> NDArray[np.float64]:
     """
     table = np.asarray(correct)
     if table.ndim != 2 or table.shape[0] == 0:
-        raise ValueError(
-            f"correct has shape {table.shape}; it must be (tasks, samples) with at least one task"
-        )
+        raise ValueError(f"correct has shape {table.shape}; it must be (tasks, samples) with at least one task")
     if not np.isin(table, (0, 1)).all():
-        raise ValueError(
-            "correct must hold True and False (or 0 and 1) only; leave out tasks without a verdict"
-        )
+        raise ValueError("correct must hold True and False (or 0 and 1) only; leave out tasks without a verdict")
     n = table.shape[1]
     by_count = {c: pass_at_k(n, c, k) for c in np.unique(table.sum(axis=1)).tolist()}
     return np.array([by_count[c] for c in table.sum(axis=1).tolist()], dtype=np.float64)
@@ -90,9 +84,7 @@ def _interval(mean: float, resampled: NDArray[np.float64], level: float) -> Inte
     return Interval(float(mean), float(low), float(high))
 
 
-def bootstrap_ci(
-    per_task_values: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Interval:
+def bootstrap_ci(per_task_values: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean over tasks with its percentile bootstrap interval; tasks are drawn with replacement.
 
     per_task_values: (tasks,), one value a task, for example from `pass_at_k_tasks` (average seeds first). The
@@ -109,9 +101,7 @@ def bootstrap_ci(
     return _interval(values.mean(), counts @ values / values.size, level)
 
 
-def paired_difference_ci(
-    a: ArrayLike, b: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Interval:
+def paired_difference_ci(a: ArrayLike, b: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean of a - b over seeds and tasks, with an interval that doubts both.
 
     a, b: (seeds, tasks) of two arms scored on the same tasks; row i of both is the pair trained with seed i.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,34 +54,36 @@ def evaluate_programs(
     precision: str = "auto",
     max_new: int = 480,
     progress: Callable[[int, int], None] | None = None,
+    thinking: Literal["free", "begin", "never"] = "free",
 ) -> ProgramScores:
     """Sample `samples` programs a task at `temperature` and judge them.
 
+    `thinking` leaves the policy free, makes it begin with a thought, or keeps it from thinking at all.
     At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
     judge gave no verdict on more than 1 % of the programs.
     """
     if not tasks:
         raise ValueError("no tasks to evaluate on.")
-    decoder = Decoder(model, dtype_of(precision))
+    lead = MARKER if thinking == "begin" else ""
     completions = generate(
-        decoder,
+        Decoder(model, dtype_of(precision)),
         tokenizer,
-        [task.prompt for task in tasks],
+        [task.prompt + lead for task in tasks],
         samples,
         temperature,
         max_new,
         seed,
         progress=progress,
+        banned=(tokenizer.marker,) if thinking == "never" else (),
     )
+    texts = [[lead + completion.text for completion in row] for row in completions]
     programs = [
-        Program(task.prompt + completion.text, ENTRY_POINT, task.pairs)
-        for task, row in zip(tasks, completions, strict=True)
-        for completion in row
+        Program(task.prompt + text, ENTRY_POINT, task.pairs)
+        for task, row in zip(tasks, texts, strict=True)
+        for text in row
     ]
     verdicts = judge_batch(programs, Limits())
-    statuses = {
-        status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})
-    }
+    statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
     if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
         detail = next(v.detail for v in verdicts if v.status == "no_verdict")
         raise RuntimeError(
@@ -91,9 +93,9 @@ def evaluate_programs(
     return ProgramScores(
         correct=np.array([v.passed for v in verdicts]).reshape(shape),
         steps=np.array([len(task.steps) for task in tasks]),
-        thoughts=np.array([[_comments(c.text) for c in row] for row in completions]),
+        thoughts=np.array([[_comments(text) for text in row] for row in texts]),
         ended=float(np.mean([c.ended for row in completions for c in row])),
-        programs=tuple(tuple(c.text for c in row) for row in completions),
+        programs=tuple(tuple(row) for row in texts),
         statuses=statuses,
     )
 

@@ -68,9 +68,7 @@ def segmentation_score(programs: Iterable[LatentPlacement]) -> SegmentationScore
     for program in programs:
         placed, true = program.thoughts - {0}, program.starts - {0}
         hits, thoughts, starts = hits + len(placed & true), thoughts + len(placed), starts + len(true)
-    return SegmentationScore(
-        _ratio(hits, thoughts), _ratio(hits, starts), _ratio(2 * hits, thoughts + starts)
-    )
+    return SegmentationScore(_ratio(hits, thoughts), _ratio(hits, starts), _ratio(2 * hits, thoughts + starts))
 
 
 def random_placement_f1(programs: Iterable[LatentPlacement]) -> float:

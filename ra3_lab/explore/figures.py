@@ -126,9 +126,7 @@ def figure_validation(record: Mapping[str, Any]) -> go.Figure | None:
     return _dress(figure, twin.title, 340)
 
 
-def _line(
-    arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str
-) -> go.Scatter:
+def _line(arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str) -> go.Scatter:
     color, marker, dash = STYLES.get(arm, _OTHER)
     return go.Scatter(
         x=x,

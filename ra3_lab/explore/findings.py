@@ -93,9 +93,7 @@ def arms_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def rows_with(record: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:
     """Rows of a list section that have an update and a finite number under `key`."""
-    return [
-        row for row in record.get(section) or [] if is_number(row.get("update")) and is_number(row.get(key))
-    ]
+    return [row for row in record.get(section) or [] if is_number(row.get("update")) and is_number(row.get(key))]
 
 
 def curves(record: Mapping[str, Any], section: str, key: str) -> dict[str, list[tuple[float, float]]]:
@@ -133,8 +131,7 @@ def headline(record: Mapping[str, Any]) -> str:
     others = [f"{arm_label(arm)} {percent(scores[arm])}" for arm in ranked[1:]]
     solved = join(
         [
-            f"{arm_label(ranked[0])} solves {percent(scores[ranked[0]])} of the held-out programs at the "
-            f"first try",
+            f"{arm_label(ranked[0])} solves {percent(scores[ranked[0]])} of the held-out programs at the first try",
             *others,
         ]
     )
@@ -259,9 +256,7 @@ def describe_mstep(record: Mapping[str, Any]) -> Twin | None:
     if len(arms) == 1:
         title = f"M-step loss of {arm_label(low)} {change(arms[low][0][1], ends[low], 3)} nats per token"
     else:
-        title += ", " + join(
-            [f"{arm_label(arm)} {number(value, 3)}" for arm, value in ends.items() if arm != low]
-        )
+        title += ", " + join([f"{arm_label(arm)} {number(value, 3)}" for arm, value in ends.items() if arm != low])
     text = (
         "Mean cross-entropy in nats per trained token, each arm's end averaged over its last tenth of "
         "updates. Where thoughts "

@@ -17,14 +17,10 @@ def section(name: str, title: str, body: str) -> str:
     return f'<section id="{name}" aria-labelledby="{name}-title">\n{head}\n{body}\n</section>'
 
 
-def data_table(
-    label: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()
-) -> str:
+def data_table(label: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = ()) -> str:
     """A data table from cells that are already HTML; columns in `words` are text, not numbers."""
     classes = [" class=words" if i in words else "" for i in range(len(columns))]
-    head = "".join(
-        f'<th scope="col"{kind}>{column}</th>' for kind, column in zip(classes, columns, strict=True)
-    )
+    head = "".join(f'<th scope="col"{kind}>{column}</th>' for kind, column in zip(classes, columns, strict=True))
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>'
         + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes[1:], row[1:], strict=True))

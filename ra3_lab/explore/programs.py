@@ -98,9 +98,7 @@ def _bar(gain: Any, bounds: tuple[float, float]) -> str:
     zero, width = -scale * bounds[0], scale * abs(gain)
     told = number(gain, 1, sign=True)
     kind, left = ("loss", zero - width) if gain < 0 else ("win", zero)
-    fill = (
-        f'<span class="{kind}" style="left:{left:.1f}%;width:{width:.1f}%"></span>' if told != "0.0" else ""
-    )
+    fill = f'<span class="{kind}" style="left:{left:.1f}%;width:{width:.1f}%"></span>' if told != "0.0" else ""
     return (
         f'<span class="bar" aria-hidden="true">{fill}<span class="zero" '
         f'style="left:{zero:.1f}%"></span></span>'

@@ -92,13 +92,11 @@ def _check_schema(record: Mapping[str, Any]) -> None:
         version = part.get("schema_version")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ValueError(
-                f"the {name} has schema_version {version!r}; a whole number from 1 to {SCHEMA_VERSION} is "
-                f"needed."
+                f"the {name} has schema_version {version!r}; a whole number from 1 to {SCHEMA_VERSION} is needed."
             )
         if version > SCHEMA_VERSION:
             raise ValueError(
-                f"the {name} has schema_version {version}, this ra3_lab reads up to {SCHEMA_VERSION}: "
-                f"update ra3_lab."
+                f"the {name} has schema_version {version}, this ra3_lab reads up to {SCHEMA_VERSION}: update ra3_lab."
             )
 
 
@@ -123,9 +121,7 @@ def _arms(record: Mapping[str, Any]) -> str:
     rows = []
     for arm, row in arms.items():
         drawn = interval = MISSING
-        known: list[Any] = [
-            value for value in (row.get("pass@1"), *(row.get("ci95") or ())) if is_number(value)
-        ]
+        known: list[Any] = [value for value in (row.get("pass@1"), *(row.get("ci95") or ())) if is_number(value)]
         if len(known) == 3:
             mean, low, high = known
             interval = f"{number(100 * low, 1)} to {number(100 * high, 1)}"
@@ -155,21 +151,13 @@ def _arms(record: Mapping[str, Any]) -> str:
         "tokens (millions)",
         "seconds",
     )
-    body = (
-        "<p>pass@k: chance that at least one of k sampled programs passes all tests of a held-out task.</p>"
-    )
+    body = "<p>pass@k: chance that at least one of k sampled programs passes all tests of a held-out task.</p>"
     body += data_table("The arms: success on held-out tasks, and what each cost", columns, rows, words=(2,))
-    return section(
-        "arms", "The arms", body + _differences(record) + _figure(record, "lengths", "pass@1 by length")
-    )
+    return section("arms", "The arms", body + _differences(record) + _figure(record, "lengths", "pass@1 by length"))
 
 
 def _differences(record: Mapping[str, Any]) -> str:
-    known = [
-        r
-        for r in record.get("differences") or []
-        if all(is_number(r.get(k)) for k in ("mean", "low", "high"))
-    ]
+    known = [r for r in record.get("differences") or [] if all(is_number(r.get(k)) for k in ("mean", "low", "high"))]
     if not known:
         return ""
     left, right = min(0.0, *(r["low"] for r in known)), max(0.0, *(r["high"] for r in known))
@@ -181,16 +169,11 @@ def _differences(record: Mapping[str, Any]) -> str:
         verdict = (
             '<span class="open">≈ includes 0: not established</span>'
             if open_
-            else (
-                f'<span class="clear">✓ {escape(arm_label(row["a"] if low > 0 else row["b"]))} is '
-                f"better</span>"
-            )
+            else (f'<span class="clear">✓ {escape(arm_label(row["a"] if low > 0 else row["b"]))} is better</span>')
         )
         points = number(100 * mean, 1, sign=True)
         drawn = interval_drawing((mean, low, high), (left, right), f"{points} points, interval {said}")
-        rows.append(
-            (f"{escape(arm_label(row['a']))} − {escape(arm_label(row['b']))}", points, drawn, said, verdict)
-        )
+        rows.append((f"{escape(arm_label(row['a']))} − {escape(arm_label(row['b']))}", points, drawn, said, verdict))
     columns = ("difference", "points", "dashed line: 0", "95&nbsp;% interval", "reading")
     return data_table("Paired differences in pass@1, in percentage points", columns, rows, words=(2, 4))
 
@@ -239,8 +222,7 @@ def _thoughts(record: Mapping[str, Any]) -> str:
     return section(
         "thoughts",
         "Where the thoughts stand",
-        body
-        + data_table("Thoughts against the truth", ("measure", *map(escape, map(arm_label, arms))), rows),
+        body + data_table("Thoughts against the truth", ("measure", *map(escape, map(arm_label, arms))), rows),
     )
 
 
@@ -257,11 +239,7 @@ def _figure(record: Mapping[str, Any], name: str, label: str) -> str:
     if twin is None or figure is None:
         return ""
     first = (
-        next(
-            n
-            for n in ("lengths", "estep", "mstep", "validation")
-            if getattr(findings, f"describe_{n}")(record)
-        )
+        next(n for n in ("lengths", "estep", "mstep", "validation") if getattr(findings, f"describe_{n}")(record))
         == name
     )
     figure.update_layout(title=None)  # the heading says it, and wraps

@@ -11,14 +11,19 @@ import torch
 
 
 def rewards(
-    line_logp: torch.Tensor, thoughts: torch.Tensor, malformed: torch.Tensor,
-    cost: float, penalty: float = 0.0, floor: float | None = None,
+    line_logp: torch.Tensor,
+    thoughts: torch.Tensor,
+    malformed: torch.Tensor,
+    cost: float,
+    penalty: float = 0.0,
+    floor: float | None = None,
 ) -> torch.Tensor:
     """(B, L) r_t = log pi(a_t | s_t, z_t) - c * [thought at t] - penalty * [malformed thought at t].
 
-    `floor` (negative nats) bounds a line's log-likelihood from below, so that one hopeless line does not drown the rest.
+    `floor` (negative nats) bounds a line's log-likelihood from below: one hopeless line shall not drown the rest.
 
-    >>> rewards(torch.tensor([[-2.0, -9.0]]), torch.tensor([[True, False]]), torch.tensor([[False, False]]), 0.5, floor=-5.0)
+    >>> thoughts, malformed = torch.tensor([[True, False]]), torch.tensor([[False, False]])
+    >>> rewards(torch.tensor([[-2.0, -9.0]]), thoughts, malformed, cost=0.5, floor=-5.0)
     tensor([[-2.5000, -5.0000]])
     """
     if cost < 0 or penalty < 0:
@@ -59,7 +64,10 @@ def leave_one_out(returns: torch.Tensor, group: int) -> torch.Tensor:
             [2.]])
     """
     if group < 2 or len(returns) % group:
-        raise ValueError(f"group={group} for {len(returns)} rows: a leave-one-out baseline needs groups of 2 or more that divide the rows.")
+        raise ValueError(
+            f"group={group} for {len(returns)} rows: a leave-one-out baseline needs groups of 2 or more "
+            "that divide the rows."
+        )
     grouped = returns.view(-1, group, returns.shape[1])
     return ((grouped.sum(1, keepdim=True) - grouped) / (group - 1)).view_as(returns)
 
@@ -74,8 +82,9 @@ def sticky_prior(alpha: float, size: int, previous: int) -> torch.Tensor:
 
 
 def pair_kl(renew: float, choice: torch.Tensor, alpha: float) -> float:
-    """KL of (renewed?, z) under q from the sticky prior: KL(Bern(rho) || Bern(1 - alpha)) + rho (log|Z| - H[q(z | renew)]).
+    """KL of the pair (renewed?, z) under q from the sticky prior.
 
+    KL( Bern(rho) || Bern(1 - alpha) ) + rho ( log|Z| - H[q(z | renew)] );
     `renew` is rho = q(renew), `choice` (|Z|,) is q(z | renew). An upper bound of `marginal_kl`.
 
     >>> round(pair_kl(0.1, torch.tensor([0.5, 0.5]), 0.9), 9)

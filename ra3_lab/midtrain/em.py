@@ -1,11 +1,12 @@
 """The EM loop of RA3, and the arms it is compared with, as one function.
 
-A round of RA3: E-step (q starts from pi and is trained by RL, pi frozen), then M-step (q fixed; pi goes on from its own weights
-with next-token prediction on freshly annotated programs). The M-step's optimiser, schedule and program order run through all rounds.
+A round of RA3: E-step (q starts from pi and is trained by RL, pi frozen), then M-step (q fixed; pi goes on from its
+own weights with next-token prediction on freshly annotated programs). The M-step's optimiser, schedule and program
+order run through all rounds.
 
 The arms differ in where latents come from, never in code path: `ra3` from q, `prior` from the base model as it was,
-`ntp` from nowhere. NTP and prior spend RA3's E-step updates as further M-step updates. With cost = infinity, `ra3` masks
-thinking and gives NTP's batches and weights bit for bit.
+`ntp` from nowhere. NTP and prior spend RA3's E-step updates as further M-step updates. With cost = infinity, `ra3`
+masks thinking and gives NTP's batches and weights bit for bit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -45,8 +47,8 @@ class MidtrainConfig:
     """Temperature at which the M-step's latents are sampled."""
     evaluate_every: int = 40
     """M-step updates between two looks at validation; the best checkpoint is kept."""
-    lora: LoraSettings | None = None
-    """Adapters instead of full fine-tuning."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """Adapters instead of full fine-tuning, where the rank is above 0."""
     precision: str = "auto"
     """bf16, fp32 or auto."""
     estep: EStepConfig = field(default_factory=EStepConfig)
@@ -58,11 +60,13 @@ class MidtrainConfig:
         if self.method not in METHODS:
             raise ValueError(f"method={self.method!r}: one of {', '.join(METHODS)}.")
         if self.rounds < 1 or self.rounds > self.mstep.updates:
-            raise ValueError(f"rounds={self.rounds}: between 1 and the number of M-step updates ({self.mstep.updates}).")
+            raise ValueError(
+                f"rounds={self.rounds}: between 1 and the number of M-step updates ({self.mstep.updates})."
+            )
         thinks = self.method == "ra3" and math.isfinite(self.estep.cost)
         if thinks and self.estep.updates < self.rounds:
             raise ValueError(
-                f"estep.updates={self.estep.updates} for rounds={self.rounds}: ra3 needs at least one E-step update per "
+                f"estep.updates={self.estep.updates} for rounds={self.rounds}: ra3 needs an E-step update per "
                 "round; lower rounds, or use method prior for thoughts without an E-step."
             )
         if self.infuse_temperature < 0:
@@ -95,7 +99,7 @@ Report = Callable[[dict], None]
 def _split(total: int, rounds: int) -> list[int]:
     """`total` spread over rounds as evenly as whole numbers allow."""
     marks = [round(total * i / rounds) for i in range(rounds + 1)]
-    return [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    return [b - a for a, b in pairwise(marks)]
 
 
 def midtrain(
@@ -109,15 +113,16 @@ def midtrain(
 ) -> MidtrainResult:
     """Mid-train a copy of `model` on the expert corpus by the configured method.
 
-    `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each update;
-    `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth one. Raises ValueError for an empty corpus.
+    `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each
+    update; `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth
+    one. Raises ValueError for an empty corpus.
     """
     if not corpus:
         raise ValueError("the expert corpus is empty: mid-training needs at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(corpus)]
     check_lengths([tokenizer.encode_trace(trace) for trace in corpus], model.config.max_position_embeddings, names)
     pi = copy.deepcopy(model)
-    if config.lora is not None:
+    if config.lora.rank:
         pi = add_lora(pi, config.lora, config.seed)
     base = copy.deepcopy(pi) if config.method == "prior" else None
     esteps = config.estep.updates if config.method == "ra3" and math.isfinite(config.estep.cost) else 0
@@ -135,7 +140,9 @@ def midtrain(
         if report is not None:
             report(record)
 
-    for index, (e_updates, m_updates) in enumerate(zip(_split(esteps, config.rounds), _split(msteps, config.rounds), strict=True)):
+    for index, (e_updates, m_updates) in enumerate(
+        zip(_split(esteps, config.rounds), _split(msteps, config.rounds), strict=True)
+    ):
         source = base
         if e_updates:
             source = result.q = copy.deepcopy(pi)
@@ -179,10 +186,15 @@ def midtrain(
     return result
 
 
-def _infuse(source: Any, tokenizer: LineTokenizer, traces: list[Trace], config: MidtrainConfig, round_index: int) -> list[Trace]:
+def _infuse(
+    source: Any, tokenizer: LineTokenizer, traces: list[Trace], config: MidtrainConfig, round_index: int
+) -> list[Trace]:
     """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
     if source is None:
         return traces
     how = LatentSampling(config.infuse_temperature, config.estep.longest_thought)
     decoder = Decoder(source, dtype_of(config.precision))
-    return [rollout.trace for rollout in sample_latents(decoder, tokenizer, traces, how, config.seed, 1_000_000 + round_index)]
+    return [
+        rollout.trace
+        for rollout in sample_latents(decoder, tokenizer, traces, how, config.seed, 1_000_000 + round_index)
+    ]

@@ -1,15 +1,15 @@
 """E-step: RL discovers latents that make the expert's lines likelier.
 
-One update, top to bottom: sample G latent sequences for each of P expert programs from q (`update`); let the frozen pi
-score the expert's lines; reward r_t = log pi(a_t | s_t, z_t) - c [thought at t]; return-to-go; subtract the mean return of
-the group's other members at the same line (`credit`); one policy-gradient step on log q(z_t | s_t), where both branches
-count: the thought's tokens when thinking, log(1 - q(#)) when not (`accumulate`).
-(Method: "E-step"; temporal ELBO with the KL tuned to a cost c per thought.)
+One update, top to bottom: sample G latent sequences for each of P expert programs from q (`update`); let the frozen
+pi score the expert's lines; reward r_t = log pi(a_t | s_t, z_t) - c [thought at t]; return-to-go; subtract the mean
+return of the group's other members at the same line (`credit`); one policy-gradient step on log q(z_t | s_t), where
+both branches count: the thought's tokens when thinking, log(1 - q(#)) when not (`accumulate`). (Method: "E-step";
+temporal ELBO with the KL tuned to a cost c per thought.)
 
-Departures and options. No division by the standard deviation. `kl` adds the ELBO's pull towards pi's own latents:
-r_t -= kl * (log q(z_t) - log pi(z_t)), whose expected gradient is that of -kl * KL(q || pi). `floor` bounds a line's log-likelihood.
-`per_token` takes a line's mean instead of its sum. Thoughts that are empty or cut for length pay `penalty`.
-q is causal: it never sees the line it explains. Not here: hindsight posterior, importance resampling.
+Departures and options. No division by the standard deviation. `kl` adds the ELBO's pull towards pi's own latents: r_t
+-= kl * (log q(z_t) - log pi(z_t)), whose expected gradient is that of -kl * KL(q || pi). `floor` bounds a line's
+log-likelihood. `per_token` takes a line's mean instead of its sum. Thoughts that are empty or cut for length pay
+`penalty`. q is causal: it never sees the line it explains. Not here: hindsight posterior, importance resampling.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import autocast, dtype_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.scoring import (
-    Batch, collate, latent_logp, line_logp, line_mask, padding_free, score_batch, thought_mask,
+    Batch,
+    collate,
+    latent_logp,
+    line_logp,
+    line_mask,
+    padding_free,
+    score_batch,
+    thought_mask,
 )
 from ra3_lab.models.tokenizer import FIRST_ACT, FIRST_THOUGHT, LINE, Encoded, LineTokenizer
 from ra3_lab.trace import Trace
@@ -68,7 +75,9 @@ class EStepConfig:
 
     def __post_init__(self) -> None:
         if self.group < 2:
-            raise ValueError(f"group={self.group}: the leave-one-out baseline needs at least 2 latent sequences per program.")
+            raise ValueError(
+                f"group={self.group}: the leave-one-out baseline needs at least 2 latent sequences per program."
+            )
         if self.updates < 0 or self.programs < 1:
             raise ValueError(f"updates={self.updates}, programs={self.programs}: updates >= 0 and programs >= 1.")
         if self.cost < 0 or math.isnan(self.cost):
@@ -97,7 +106,13 @@ def _pad(parts: list[torch.Tensor], groups: list[np.ndarray], lines: int) -> tor
 
 
 @torch.no_grad()
-def score_traces(model: Any, encoded: Sequence[Encoded], tokenizer: LineTokenizer, tokens_at_once: int = 8_192, precision: str = "auto") -> Scored:
+def score_traces(
+    model: Any,
+    encoded: Sequence[Encoded],
+    tokenizer: LineTokenizer,
+    tokens_at_once: int = 8_192,
+    precision: str = "auto",
+) -> Scored:
     """Score traces without gradients, in groups of similar length."""
     groups = padding_free(encoded, tokens_at_once)
     parts: list[list[torch.Tensor]] = [[], [], [], []]
@@ -107,7 +122,9 @@ def score_traces(model: Any, encoded: Sequence[Encoded], tokenizer: LineTokenize
         with autocast(model, precision):
             scores = score_batch(model, batch, tokenizer)
         for part, value in zip(
-            parts, (line_logp(scores, batch), latent_logp(scores, batch), thought_mask(batch), line_mask(batch, picked)), strict=True
+            parts,
+            (line_logp(scores, batch), latent_logp(scores, batch), thought_mask(batch), line_mask(batch, picked)),
+            strict=True,
         ):
             part.append(value)
     lines = max(e.lines for e in encoded)
@@ -135,7 +152,9 @@ def line_lengths(encoded: Sequence[Encoded], lines: int) -> torch.Tensor:
 class EStep:
     """q, its optimiser and the frozen pi it is rewarded by, an update at a time."""
 
-    def __init__(self, q: Any, pi: Any, tokenizer: LineTokenizer, config: EStepConfig, seed: int, precision: str = "auto") -> None:
+    def __init__(
+        self, q: Any, pi: Any, tokenizer: LineTokenizer, config: EStepConfig, seed: int, precision: str = "auto"
+    ) -> None:
         self.q, self.pi, self.tokenizer, self.config = q, pi, tokenizer, config
         self.seed, self.precision = seed, precision
         self.parameters = [p for p in q.parameters() if p.requires_grad]
@@ -161,10 +180,9 @@ class EStep:
         self.tokens += sum(len(e.ids) for e in encoded)
         return record | {"gradient_norm": float(norm)}
 
-    def credit(
-        self, rollouts: Sequence[Rollout]
-    ) -> tuple[list[Encoded], torch.Tensor, dict[str, float]]:
-        """The rollouts encoded, the advantage (B, L) of their latents, and what to report; a group's rows side by side."""
+    def credit(self, rollouts: Sequence[Rollout]) -> tuple[list[Encoded], torch.Tensor, dict[str, float]]:
+        """The rollouts encoded, the advantage (B, L) of their latents, and what to report; a group's rows side by
+        side."""
         config = self.config
         encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
         under_pi = score_traces(self.pi, encoded, self.tokenizer, config.tokens_at_once, self.precision)

@@ -1,7 +1,8 @@
 """M-step and NTP: plain next-token prediction on programs, with or without latents. One code path for both.
 
-The loss counts lines, latents and the end of text, never the prompt, and no token is renormalised. Which programs an update
-sees comes from a generator of its own, so every arm meets the same programs in the same order; what differs is the latents.
+The loss counts lines, latents and the end of text, never the prompt, and no token is renormalised. Which programs an
+update sees comes from a generator of its own, so every arm meets the same programs in the same order; what differs is
+the latents.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ class FineTuner:
             loss.backward()
             total += loss.item()
         if not math.isfinite(total):
-            raise FloatingPointError(f"update {self.updates}: the loss is {total}; lower learning_rate ({self.config.learning_rate}).")
+            raise FloatingPointError(
+                f"update {self.updates}: the loss is {total}; lower learning_rate ({self.config.learning_rate})."
+            )
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()

@@ -1,9 +1,9 @@
 """One batched decoder: key/value cache, packed projections, rows at different places, forced and sampled tokens.
 
-A `Decoder` is a snapshot of a Llama- or Qwen2-type Hugging Face model (LoRA merged into the copy): taken anew after every
-update, a matter of milliseconds. Every row of a batch is at its own position; a forward pass feeds each row a chunk of its
-own next tokens. What a chunk's padding writes into the cache lies behind the row's end, is never attended to and is
-overwritten by the row's next chunk.
+A `Decoder` is a snapshot of a Llama- or Qwen2-type Hugging Face model (LoRA merged into the copy): taken anew after
+every update, a matter of milliseconds. Every row of a batch is at its own position; a forward pass feeds each row a
+chunk of its own next tokens. What a chunk's padding writes into the cache lies behind the row's end, is never
+attended to and is overwritten by the row's next chunk.
 
 Not handled: other architectures (a clear error), sliding windows, prompts longer than the context.
 """
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 
-def effective_weight(linear: torch.nn.Module) -> torch.Tensor:
+def effective_weight(linear: Any) -> torch.Tensor:
     """The matrix (out, in) that a linear layer applies, active LoRA adapters included."""
     if not hasattr(linear, "base_layer"):
         return linear.weight.detach()
@@ -29,7 +29,7 @@ def effective_weight(linear: torch.nn.Module) -> torch.Tensor:
     return weight
 
 
-def _bias(linear: torch.nn.Module) -> torch.Tensor | None:
+def _bias(linear: Any) -> torch.Tensor | None:
     bias = getattr(linear, "base_layer", linear).bias
     return None if bias is None else bias.detach()
 
@@ -59,7 +59,8 @@ class Cache:
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
     def reserve(self, length: int) -> None:
-        """Make room for this many positions; new places hold zeros (attention weighs what it masks by 0, and 0 * nan is nan)."""
+        """Make room for this many positions; new places hold zeros (attention weighs what it masks by 0, and 0 * nan
+        is nan)."""
         missing = length - self.keys.shape[3]
         if missing > 0:
             pad = (0, 0, 0, max(missing, self.keys.shape[3] // 4))
@@ -123,8 +124,12 @@ class Decoder:
         angle = positions.clamp(max=self.context - 1)  # padding of a chunk may lie beyond the context
         cos, sin = self.cos[angle][:, None], self.sin[angle][:, None]  # (B, 1, W, head_dim)
         seen = torch.arange(reach, device=self.device)[None, None, None] <= positions[:, None, :, None]
-        mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(~seen, -torch.inf)  # (B, 1, W, reach)
-        row_index = torch.arange(rows, device=self.device) if picked is None else torch.tensor(picked, device=self.device)
+        mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(
+            ~seen, -torch.inf
+        )  # (B, 1, W, reach)
+        row_index = (
+            torch.arange(rows, device=self.device) if picked is None else torch.tensor(picked, device=self.device)
+        )
         x = F.embedding(ids, self.embedding)
         half, group = self.head_dim // 2, self.heads // self.kv_heads
         for i, layer in enumerate(self.layers):

@@ -15,12 +15,16 @@ from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
 class LoraSettings:
     """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
 
-    rank: int = 16
-    """Rank r of the update."""
+    rank: int = 0
+    """Rank r of the update; 0 means no adapters: all weights are trained."""
     alpha: int = 32
     """Scale; the update is alpha / r * B A."""
     target: str = "all-linear"
     """Which layers get adapters, as peft understands it."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"lora rank={self.rank}: 1 or more for adapters, 0 for full fine-tuning.")
 
 
 def pick_device(name: str) -> torch.device:
@@ -28,7 +32,10 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA GPU here: use --device cpu or auto.")
+        raise ValueError(
+            f"device {name!r} was asked for, but torch {torch.__version__} sees no CUDA GPU here: "
+            "use --device cpu or auto."
+        )
     try:
         return torch.device(name)
     except RuntimeError as error:
@@ -36,12 +43,14 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(source: str | Path, device: str = "auto") -> tuple[Any, LineTokenizer]:
-    """Model (float32, eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base model.
+    """Model (float32, eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base
+    model.
 
     Raises FileNotFoundError for a path that is no model directory and ValueError for a tokenizer that cannot isolate
     newline and marker. Remote code is never run.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     if str(source) == "embedded":
         from ra3_lab.resources import embedded_model_dir
@@ -50,12 +59,17 @@ def load_model(source: str | Path, device: str = "auto") -> tuple[Any, LineToken
     place = pick_device(device)
     path = Path(source)
     if (path.exists() or str(source).startswith((".", "/", "~"))) and not (path / "config.json").exists():
-        raise FileNotFoundError(f"{source} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name.")
+        raise FileNotFoundError(
+            f"{source} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name."
+        )
     tokenizer = load_tokenizer(source)
-    model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, trust_remote_code=False)
+    if path.exists():
+        logging.disable_progress_bar()  # a local load takes a moment; a download keeps its bar
+    model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, trust_remote_code=False)
     if len(tokenizer.hf) > model.config.vocab_size:
         raise ValueError(
-            f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: they do not belong together."
+            f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: "
+            "they do not belong together."
         )
     return model.to(place).eval(), tokenizer
 
@@ -65,7 +79,9 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target, task_type="CAUSAL_LM"
+    )
     return get_peft_model(model, config)
 
 

@@ -1,8 +1,8 @@
 """Sampling with the decoder: latents between forced expert lines (E-step, M-step) and whole programs (evaluation).
 
-`sample_latents` forces the expert's lines and samples a latent before each. It feeds several forced lines at once, looks
-at the decision before every one of them, and goes back to the first that chose to think: draws are keyed by position, so
-this gives exactly the traces of a token-by-token loop, in far fewer passes.
+`sample_latents` forces the expert's lines and samples a latent before each. It feeds several forced lines at once,
+looks at the decision before every one of them, and goes back to the first that chose to think: draws are keyed by
+position, so this gives exactly the traces of a token-by-token loop, in far fewer passes.
 """
 
 from __future__ import annotations
@@ -112,7 +112,14 @@ def _advance(row: _Row) -> tuple[list[int], list[tuple[int, int]]]:
     return chunk, points
 
 
-def _force(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
+def _force(
+    decoder: Decoder,
+    cache: Cache,
+    rows: list[_Row],
+    tokenizer: LineTokenizer,
+    how: LatentSampling,
+    keys: tuple[int, int],
+) -> None:
     """Feed every row up to its next thought or the end of its lookahead."""
     active = [i for i, row in enumerate(rows) if not row.done]
     plans = [_advance(rows[i]) for i in active]
@@ -142,7 +149,14 @@ def _force(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineToke
             row.pending, row.at = row.lines[line], line + 1
 
 
-def _write_thoughts(decoder: Decoder, cache: Cache, rows: list[_Row], tokenizer: LineTokenizer, how: LatentSampling, keys: tuple[int, int]) -> None:
+def _write_thoughts(
+    decoder: Decoder,
+    cache: Cache,
+    rows: list[_Row],
+    tokenizer: LineTokenizer,
+    how: LatentSampling,
+    keys: tuple[int, int],
+) -> None:
     """Write the open thoughts of all rows token by token."""
     while active := [i for i, row in enumerate(rows) if row.thought is not None]:
         hidden = _feed(decoder, cache, rows, active, [rows[i].pending for i in active])
@@ -177,8 +191,8 @@ def sample_latents(
 ) -> list[Rollout]:
     """Sample z_t ~ q(. | s_t) before every line of every trace, the lines being forced.
 
-    `samples` are the keys of the draws (default 0, 1, ...): equal keys give equal traces, whatever the batch. Raises ValueError
-    where a trace with its thoughts might not fit the context.
+    `samples` are the keys of the draws (default 0, 1, ...): equal keys give equal traces, whatever the batch. Raises
+    ValueError where a trace with its thoughts might not fit the context.
     """
     keys = list(samples) if samples is not None else list(range(len(traces)))
     if not how.think:
@@ -223,22 +237,31 @@ def generate(
     update: int = 0,
     rows_at_once: int = 128,
     progress: Callable[[int, int], None] | None = None,
+    banned: tuple[int, ...] = (),
 ) -> list[list[Completion]]:
-    """`samples_per_prompt` completions for each prompt; those of one prompt share its prefill.
+    """`samples_per_prompt` completions for each prompt, without the `banned` tokens; those of one prompt share its
+    prefill.
 
     Sample j of prompt i is keyed i * samples_per_prompt + j. `progress(done, all)` is called after each group of rows.
     """
     encoded = [tokenizer.encode_prompt(prompt) for prompt in prompts]
     for prompt, ids in zip(prompts, encoded, strict=True):
         if len(ids) >= decoder.context:
-            raise ValueError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens, the context is {decoder.context}: shorten it.")
+            raise ValueError(
+                f"prompt {prompt[:40]!r}... has {len(ids)} tokens, the context is {decoder.context}: shorten it."
+            )
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     at_once = max(1, rows_at_once // samples_per_prompt)
     results: list[list[Completion]] = [[] for _ in prompts]
     for begin in range(0, len(order), at_once):
         picked = order[begin : begin + at_once]
-        keys = np.repeat(picked * samples_per_prompt, samples_per_prompt) + np.tile(np.arange(samples_per_prompt), len(picked))
-        outputs = _complete(decoder, tokenizer, [encoded[i] for i in picked], samples_per_prompt, keys, temperature, max_new, (seed, update))
+        keys = np.repeat(picked * samples_per_prompt, samples_per_prompt) + np.tile(
+            np.arange(samples_per_prompt), len(picked)
+        )
+        group = [encoded[i] for i in picked]
+        outputs = _complete(
+            decoder, tokenizer, group, samples_per_prompt, keys, temperature, max_new, (seed, update), banned
+        )
         for slot, output in enumerate(outputs):
             ended = bool(output) and output[-1] == tokenizer.eos
             results[picked[slot // samples_per_prompt]].append(Completion(tokenizer.decode(output), len(output), ended))
@@ -248,8 +271,15 @@ def generate(
 
 
 def _complete(
-    decoder: Decoder, tokenizer: LineTokenizer, prompts: list[list[int]], copies: int,
-    keys: np.ndarray, temperature: float, max_new: int, seeds: tuple[int, int],
+    decoder: Decoder,
+    tokenizer: LineTokenizer,
+    prompts: list[list[int]],
+    copies: int,
+    keys: np.ndarray,
+    temperature: float,
+    max_new: int,
+    seeds: tuple[int, int],
+    banned: tuple[int, ...],
 ) -> list[list[int]]:
     """Token lists for len(prompts) * copies rows; finished rows leave the batch."""
     lengths = torch.tensor([len(ids) for ids in prompts])
@@ -268,7 +298,7 @@ def _complete(
     alive = np.arange(len(keys))
     while len(alive):
         uniforms = keyed_uniforms(*seeds, keys[alive], places.numpy())
-        tokens = draw_tokens(decoder.logits(last), uniforms, temperature)
+        tokens = draw_tokens(decoder.logits(last), uniforms, temperature, banned)
         for row, token in zip(alive, tokens.tolist(), strict=True):
             outputs[row].append(token)
         going = (tokens != tokenizer.eos) & (places + 1 < length)

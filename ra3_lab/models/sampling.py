@@ -28,7 +28,9 @@ def keyed_uniforms(seed: int, update: int, sample: np.ndarray, position: np.ndar
     return ((key >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
 
 
-def draw_tokens(logits: torch.Tensor, uniforms: np.ndarray, temperature: float, banned: tuple[int, ...] = ()) -> torch.Tensor:
+def draw_tokens(
+    logits: torch.Tensor, uniforms: np.ndarray, temperature: float, banned: tuple[int, ...] = ()
+) -> torch.Tensor:
     """Inverse-CDF draw of one token a row from logits (B, V); temperature 0 takes the largest.
 
     `banned` tokens have probability 0. Returns ids (B,).

@@ -1,12 +1,14 @@
 """Log-probabilities of given tokens, and what a trace's lines and latents get of them.
 
-`score_batch` runs a causal LM over right-padded sequences and returns per-token log-probabilities; the vocabulary axis is
-reduced chunk by chunk, so that logits of shape (B, T, V) never exist at once. `line_logp` and `latent_logp` sum them by role:
+`score_batch` runs a causal LM over right-padded sequences and returns per-token log-probabilities; the vocabulary
+axis is reduced chunk by chunk, so that logits of shape (B, T, V) never exist at once. `line_logp` and `latent_logp`
+sum them by role:
 
 - a line: log pi(a_t | s_t, z_t), its first token renormalised without the marker (z_t has already chosen);
-- a latent: log q(#) + the thought's tokens and closing newline when thinking, log(1 - q(#)) when not. Tokens of a thought
-  are renormalised without those no thought may hold, as they are sampled. Where a thought was cut, its closing newline was
-  forced because another token was drawn: it counts log(1 - q(newline)), so that all latents together have probability 1.
+- a latent: log q(#) + the thought's tokens and closing newline when thinking, log(1 - q(#)) when not. Tokens of a
+  thought are renormalised without those no thought may hold, as they are sampled. Where a thought was cut, its
+  closing newline was forced because another token was drawn: it counts log(1 - q(newline)), so that all latents
+  together have probability 1.
 """
 
 from __future__ import annotations
@@ -19,7 +21,17 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ra3_lab.models.tokenizer import FIRST_ACT, FIRST_THOUGHT, FORCED, LINE, MARK, PROMPT, THOUGHT, Encoded, LineTokenizer
+from ra3_lab.models.tokenizer import (
+    FIRST_ACT,
+    FIRST_THOUGHT,
+    FORCED,
+    LINE,
+    MARK,
+    PROMPT,
+    THOUGHT,
+    Encoded,
+    LineTokenizer,
+)
 
 _CHUNK = 4_096  # tokens whose logits exist at the same time
 
@@ -71,7 +83,10 @@ def check_lengths(encoded: Sequence[Encoded], context: int, names: Sequence[str]
     for i, e in enumerate(encoded):
         if len(e.ids) > context:
             name = names[i] if names else f"number {i}"
-            raise ValueError(f"trace {name} has {len(e.ids)} tokens, the model's context is {context}: shorten or drop it (--max-tokens).")
+            raise ValueError(
+                f"trace {name} has {len(e.ids)} tokens, the model's context is {context}: "
+                "shorten or drop it (--max-tokens)."
+            )
 
 
 def hidden_states(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.nn.Module]:
@@ -110,14 +125,17 @@ def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer) -> Scores:
 
 
 def log1mexp(x: torch.Tensor) -> torch.Tensor:
-    """log(1 - exp(x)) for x < 0, accurate at both ends (Maechler 2012); finite at x = 0, where it is log of the smallest step.
+    """log(1 - exp(x)) for x < 0, accurate at both ends (Maechler 2012); finite at x = 0, where it is log of the
+    smallest step.
 
     >>> round(float(log1mexp(torch.tensor(-1.0))), 4)
     -0.4587
     """
     x = x.clamp(max=-torch.finfo(x.dtype).eps)
     near = x > -0.6931
-    return torch.where(near, torch.log(-torch.expm1(torch.where(near, x, -1.0))), torch.log1p(-torch.exp(torch.where(near, -1.0, x))))
+    return torch.where(
+        near, torch.log(-torch.expm1(torch.where(near, x, -1.0))), torch.log1p(-torch.exp(torch.where(near, -1.0, x)))
+    )
 
 
 def _sum_by_line(values: torch.Tensor, batch: Batch) -> torch.Tensor:

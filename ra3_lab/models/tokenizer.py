@@ -1,8 +1,8 @@
 """Tokenize line by line, so that newline and marker never merge with other text.
 
 `LineTokenizer` wraps any Hugging Face tokenizer and is the one way text becomes ids in ra3_lab: prompt, expert lines
-and thoughts are encoded piece by piece, each closed by the newline token. `encode_trace` also records the *role* of every
-token, from which scoring knows what belongs to a line, what to a latent and where a decision was offered.
+and thoughts are encoded piece by piece, each closed by the newline token. `encode_trace` also records the *role* of
+every token, from which scoring knows what belongs to a line, what to a latent and where a decision was offered.
 `train_tokenizer` makes the byte-level BPE of the embedded model.
 """
 
@@ -19,8 +19,8 @@ from ra3_lab.trace import MARKER, Trace
 
 PROMPT, LINE, FIRST_ACT, FIRST_THOUGHT, MARK, THOUGHT, FORCED, END = range(8)
 """Token roles. FIRST_ACT and FIRST_THOUGHT: first token of a line at which a latent was offered, without and with a
-thought before it (both are renormalised without the marker). MARK: the marker itself. THOUGHT: a sampled token of a thought,
-closing newline included. FORCED: a closing newline that cut an over-long thought. END: end of text."""
+thought before it (both are renormalised without the marker). MARK: the marker itself. THOUGHT: a sampled token of a
+thought, closing newline included. FORCED: a closing newline that cut an over-long thought. END: end of text."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Encoded:
 class LineTokenizer:
     """A Hugging Face tokenizer that is only ever asked for one line at a time.
 
-    Raises ValueError, naming the token, where newline or marker is not one token or a line does not come back unchanged.
+    Raises ValueError, naming the token, where newline or marker is not one token or a line does not come back
+    unchanged.
     """
 
     def __init__(self, tokenizer: Any, name: str = "tokenizer") -> None:
@@ -62,7 +63,10 @@ class LineTokenizer:
         for probe in ("    return x", f"{MARKER} a) keep this", "\tif a != b:  # why"):
             back = self.decode(self.encode_line(probe + "\n"))
             if back != probe + "\n":
-                raise ValueError(f"{name} does not give a line back unchanged: {probe!r} became {back!r}. Byte-level BPE tokenizers do.")
+                raise ValueError(
+                    f"{name} does not give a line back unchanged: {probe!r} became {back!r}. "
+                    "Byte-level BPE tokenizers do."
+                )
 
     def _single(self, text: str, what: str) -> int:
         ids = self.hf.encode(text, add_special_tokens=False)
@@ -117,9 +121,14 @@ class LineTokenizer:
             offered = self.offered(text)
             if thought is not None:
                 if not offered:
-                    raise ValueError(f"trace {trace.trace_id!r}: a thought before the comment {text!r}; none is offered there.")
+                    raise ValueError(
+                        f"trace {trace.trace_id!r}: a thought before the comment {text!r}; none is offered there."
+                    )
                 sampled = thought_ids[t] if thought_ids is not None else None
-                part = [self.marker, *(self.encode_line(thought + "\n") if sampled is None else [*sampled, self.newline])]
+                part = [
+                    self.marker,
+                    *(self.encode_line(thought + "\n") if sampled is None else [*sampled, self.newline]),
+                ]
                 ids += part
                 roles += [MARK] + [THOUGHT] * (len(part) - 2) + [FORCED if cut is not None and cut[t] else THOUGHT]
                 line += [t] * len(part)
@@ -160,6 +169,8 @@ def load_tokenizer(path: str | Path) -> LineTokenizer:
     """The tokenizer of a model directory or hub name, checked. Raises ValueError where there is none."""
     from transformers import AutoTokenizer
 
-    if Path(path).is_dir() and not any((Path(path) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if Path(path).is_dir() and not any(
+        (Path(path) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    ):
         raise ValueError(f"{path} has no tokenizer (tokenizer.json): save the model's tokenizer beside its weights.")
     return LineTokenizer(AutoTokenizer.from_pretrained(str(path)), name=str(path))

@@ -112,6 +112,7 @@ def stdlib_functions(longest: int = 1200) -> tuple[list[str], str]:
                 and node.end_lineno is not None
                 and 3 <= node.end_lineno - node.lineno <= 40
             ):
+                # A few whose docstring goes on at the first column cannot be dedented and are kept as they stand.
                 text = textwrap.dedent("".join(rows[node.lineno - 1 : node.end_lineno]))
                 if len(text) > longest or not text.isascii() or not text.endswith("\n"):
                     continue

@@ -167,11 +167,15 @@ def make_tokenizer(config: PretrainConfig, functions: list[str], exclude: set[tu
 def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after: int | None = None) -> Any:
     """Train a base model and write model, tokenizer, config and log (one JSON line every 20 updates) to `out`.
 
-    `stop_after` ends after that many updates with the same schedule (for tests). Raises FileExistsError if `out` holds a model.
+    `stop_after` ends after that many updates with the same schedule (for tests). Raises FileExistsError if `out` holds
+    a model.
     """
+    from transformers.utils import logging
+
     if (out / "model.safetensors").exists():
         raise FileExistsError(f"{out} already holds a model: choose another --out or delete it.")
     out.mkdir(parents=True, exist_ok=True)
+    logging.disable_progress_bar()  # every checkpoint would draw one over our own progress lines
     functions, digest = stdlib_functions() if config.corpus.stdlib > 0 else ([], "")
     tokenizer = make_tokenizer(config, functions, exclude)
     model = new_model(config, tokenizer)
@@ -225,7 +229,8 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
                 losses = []
                 if updates % 100 == 0 or last:
                     print(
-                        f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  {row['seconds']:.0f} s",
+                        f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  "
+                        f"{row['seconds']:.0f} s",
                         flush=True,
                     )
             if last or updates % config.save_every == 0:

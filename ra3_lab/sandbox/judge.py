@@ -54,14 +54,10 @@ class Program:
 
     def __post_init__(self) -> None:
         if not self.pairs:
-            raise ValueError(
-                f"program for {self.entry_point!r} has no pairs; zero tests is an error, not a pass"
-            )
+            raise ValueError(f"program for {self.entry_point!r} has no pairs; zero tests is an error, not a pass")
         for number, pair in enumerate(self.pairs):
             if len(pair) != 2 or not isinstance(pair[0], (list, tuple)):
-                raise ValueError(
-                    f"pair {number} of {self.entry_point!r} is {pair!r:.80}, not [arguments, expected]"
-                )
+                raise ValueError(f"pair {number} of {self.entry_point!r} is {pair!r:.80}, not [arguments, expected]")
 
 
 @dataclass(frozen=True)
@@ -240,9 +236,7 @@ def _judge(worker: _Worker, program: Program, limits: Limits) -> Verdict:
     return Verdict(False, "no_verdict", 0.0, reason)
 
 
-def judge_batch(
-    programs: Sequence[Program], limits: Limits = Limits(), workers: int | None = None
-) -> list[Verdict]:
+def judge_batch(programs: Sequence[Program], limits: Limits = Limits(), workers: int | None = None) -> list[Verdict]:
     """Run every program in a process of its own and say which return the expected values, in the order given.
 
     `workers` processes run side by side (default: the cores, at most 8); they live for this call only. A

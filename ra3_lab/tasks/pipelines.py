@@ -13,10 +13,11 @@ as a block of 1 to 6 plain Python lines:
         for x in xs:
         ...
 
-Why this world (chosen before any arm was scored; see docs/decisions.md): writing the next block without help takes serial
-work - recognise which step the last block was, find its letter, take the next letter, look that step up, write it. A
-thought "# d reverse the list" does that work once, in the open, and every line of the block profits. Letters start
-anywhere, so no count from the top helps; the same skill may come twice, so the code alone does not say where one is.
+Why this world (chosen before any arm was scored; see docs/decisions.md): writing the next block without help takes
+serial work - recognise which step the last block was, find its letter, take the next letter, look that step up, write
+it. A thought "# d reverse the list" does that work once, in the open, and every line of the block profits. Letters
+start anywhere, so no count from the top helps; the same skill may come twice, so the code alone does not say where one
+is.
 
 Ground truth per task: which line starts which skill. Splits differ in seed and length and share no program.
 """
@@ -29,12 +30,13 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ra3_lab.tasks.skills import BY_NAME, COMMON, RARE, TERMINAL, Skill
 
 SCHEMA_VERSION = 1
 ENTRY_POINT = "solve"
-_LARGEST = 1_000_000  # inputs whose intermediate values pass this are not used
+_LARGEST = 1_000_000  # a pipeline with a result beyond this is not used
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Task:
     """Index of the body line at which each step's block starts."""
     steps: tuple[Step, ...]
     """Steps in execution order."""
-    pairs: tuple[tuple[list, object], ...] = ()
+    pairs: tuple[tuple[list, Any], ...] = ()
     """Tests: (arguments, expected value)."""
 
     @property
@@ -97,13 +99,9 @@ class WorldConfig:
     def __post_init__(self) -> None:
         low, high = self.steps
         if not 1 <= low <= high <= 20:
-            raise ValueError(
-                f"steps={self.steps}: needs 1 <= fewest <= most <= 20 (letters a to z must suffice)."
-            )
+            raise ValueError(f"steps={self.steps}: needs 1 <= fewest <= most <= 20 (letters a to z must suffice).")
         if self.rare_rate > 1:
-            raise ValueError(
-                f"rare_rate={self.rare_rate}: a probability, or negative for 'as common as the others'."
-            )
+            raise ValueError(f"rare_rate={self.rare_rate}: a probability, or negative for 'as common as the others'.")
         if self.paraphrases not in (1, 2):
             raise ValueError(f"paraphrases={self.paraphrases}: 1 or 2.")
         if self.tests < 0:
@@ -147,18 +145,16 @@ def build_task(task_id: str, steps: Sequence[Step], rng: random.Random | None = 
     return Task(task_id, prompt, tuple(lines), tuple(starts), tuple(steps))
 
 
-def _compile(task: Task, without: int | None = None) -> Callable[[list[int]], object]:
+def _compile(task: Task, without: int | None = None) -> Callable[[list[int]], Any]:
     """The reference solution as a function, optionally leaving one step out. Only our own text is executed here."""
     bounds = [*task.starts, len(task.lines)]
-    kept = [
-        line for i in range(len(task.steps)) if i != without for line in task.lines[bounds[i] : bounds[i + 1]]
-    ]
+    kept = [line for i in range(len(task.steps)) if i != without for line in task.lines[bounds[i] : bounds[i + 1]]]
     scope: dict = {}
     exec(f"def {ENTRY_POINT}(xs):\n" + "".join(kept), scope)
     return scope[ENTRY_POINT]
 
 
-def _draw_tests(rng: random.Random, task: Task, count: int) -> tuple[tuple[list, object], ...] | None:
+def _draw_tests(rng: random.Random, task: Task, count: int) -> tuple[tuple[list, Any], ...] | None:
     """Inputs on which the program stays small and every transform matters; None where this pipeline has none."""
     solve = _compile(task)
     partial = [_compile(task, without=i) for i in range(len(task.steps) - 1)]
@@ -180,9 +176,7 @@ def _draw_tests(rng: random.Random, task: Task, count: int) -> tuple[tuple[list,
     return tuple(pairs)
 
 
-def make_tasks(
-    seed: int, count: int, config: WorldConfig, name: str, exclude: set[tuple] | None = None
-) -> list[Task]:
+def make_tasks(seed: int, count: int, config: WorldConfig, name: str, exclude: set[tuple] | None = None) -> list[Task]:
     """`count` tasks with tests, no program twice and none whose signature is in `exclude` (which is not changed).
 
     Every transform of a task changes the result of at least one test, so a program that skips a step fails.

@@ -86,9 +86,7 @@ COMMON: tuple[Skill, ...] = (
     ),
     _loop("add", ("add {k}", "increase by {k}"), "added", ("added.append(x + {k})",), _K),
     _loop("subtract", ("subtract {k}", "decrease by {k}"), "less", ("less.append(x - {k})",), _K),
-    _loop(
-        "multiply", ("multiply by {k}", "scale by {k}"), "scaled", ("scaled.append(x * {k})",), (2, 3, 4, 5)
-    ),
+    _loop("multiply", ("multiply by {k}", "scale by {k}"), "scaled", ("scaled.append(x * {k})",), (2, 3, 4, 5)),
     _loop("negate", ("negate each", "flip every sign"), "flipped", ("flipped.append(-x)",)),
     Skill(
         "reverse",
