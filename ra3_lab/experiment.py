@@ -19,7 +19,9 @@ from typing import Any
 import torch
 
 from ra3_lab.evaluate.latents import describe_latents, evaluate_latents, trace_of
+from ra3_lab.evaluate.passk import paired_difference_ci
 from ra3_lab.evaluate.programs import ProgramScores, evaluate_programs
+from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import score_traces
 from ra3_lab.models.decoder import Decoder
@@ -47,10 +49,10 @@ class ExperimentConfig:
     """NTP's own M-step learning rate; None for RA3's."""
     prior_learning_rate: float | None = None
     """The prior arm's own M-step learning rate; None for RA3's."""
-    split: str = "test"
-    """Tasks that the arms are scored on."""
+    splits: tuple[str, ...] = ("test",)
+    """Held-out splits that the arms are scored on; the summary shows the first."""
     tasks: int | None = None
-    """Number of those tasks; None for all."""
+    """Number of tasks of each; None for all."""
     samples: int = 4
     """Programs sampled per task."""
     temperature: float = 1.0
@@ -154,8 +156,8 @@ class ExperimentResult:
 
     record: dict[str, Any]
     """Plain data for report.html and summary.json."""
-    correct: dict[str, list[list[bool]]]
-    """Per arm, (tasks, samples) whether the sample passed: for paired intervals over seeds."""
+    correct: dict[str, dict[str, list[list[bool]]]]
+    """Per split and arm, (tasks, samples) whether the sample passed: for paired intervals over seeds."""
     results: dict[str, MidtrainResult]
     """Per trained arm its models and history."""
 
@@ -169,7 +171,7 @@ def run_experiment(
     """Train and score the arms. `say` gets progress lines."""
     start = time.perf_counter()
     expert, validation = load_split("expert"), load_split("validation")[: config.validation_tasks]
-    test = load_split(config.split)[: config.tasks]
+    tests = {split: load_split(split)[: config.tasks] for split in config.splits}
     watched, training = expert[: config.monitor_programs], expert[config.monitor_programs :][: config.corpus]
     corpus = [trace_of(task) for task in training]
     precision = config.midtrain.precision
@@ -186,36 +188,31 @@ def run_experiment(
         "validation": {},
         "examples": [],
     }
-    arms: dict[str, dict] = {}
-    correct: dict[str, list] = {}
+    scores: dict[str, dict] = {split: {} for split in tests}
+    correct: dict[str, dict] = {split: {} for split in tests}
     results: dict[str, MidtrainResult] = {}
 
-    def scored(arm: str, trained: Any, result: MidtrainResult | None) -> None:
-        def progress(done: int, total: int) -> None:
-            say(f"{arm}: sampling programs for {done} of {total} {config.split} tasks")
-
-        scores = evaluate_programs(
-            trained,
-            tokenizer,
-            test,
-            config.samples,
-            config.temperature,
-            config.seed,
-            precision,
-            progress=progress,
-        )
-        arms[arm] = summarise(scores, result)
-        correct[arm] = scores.correct.tolist()
-        row = arms[arm]
-        say(
-            f"{arm}: pass@1 {row['pass@1']:.3f} [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}], "
-            f"pass@4 {row['pass@4']:.3f}"
-        )
+    def score(arm: str, trained: Any, result: MidtrainResult | None) -> None:
+        for split, tasks in tests.items():
+            found = evaluate_programs(
+                trained,
+                tokenizer,
+                tasks,
+                config.samples,
+                config.temperature,
+                config.seed,
+                precision,
+                progress=lambda done, total: say(f"{arm}: sampled programs for {done} of {total} tasks"),
+            )
+            scores[split][arm] = row = summarise(found, result)
+            correct[split][arm] = found.correct.tolist()
+            low, high = row["ci95"]
+            say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}], pass@4 {row['pass@4']:.3f}")
 
     record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, precision=precision)
     for arm in config.arms:
         if arm == "base":
-            scored(arm, model, None)
+            score(arm, model, None)
             continue
         settings = arm_config(config, arm)
 
@@ -249,19 +246,12 @@ def run_experiment(
             )
             record["segmentation"]["ra3"] = found
             record["examples"] = [
-                {
-                    "task_id": task.task_id,
-                    "prompt": task.prompt,
-                    "lines": list(task.lines),
-                    "latents": list(r.trace.latents),
-                    "gains": thought_gains(result.model, tokenizer, r, precision),
-                    "starts": list(task.starts),
-                    "truth": [step.thought for step in task.steps],
-                }
-                for task, r in list(zip(watched, rollouts, strict=True))[:6]
+                _example(task, rollout, thought_gains(result.model, tokenizer, rollout, precision))
+                for task, rollout in list(zip(watched, rollouts, strict=True))[:6]
             ]
-        scored(arm, result.model, result)
-    record["differences"] = _differences(correct)
+        score(arm, result.model, result)
+    record["scores"] = scores
+    record["differences"] = _differences(correct[config.splits[0]])
     seconds = round(time.perf_counter() - start, 1)
     segmentation = record["segmentation"].get("ra3", record["segmentation"]["base"])
     record["summary"] = {
@@ -269,19 +259,29 @@ def run_experiment(
         "seconds": seconds,
         "think_share": segmentation["think_share"],
         "segmentation": pick(segmentation, "precision", "recall", "f1"),
-        "arms": arms,
+        "arms": scores[config.splits[0]],
     }
     record["seconds"] = seconds
     return ExperimentResult(record, correct, results)
 
 
+def _example(task: Task, rollout: Rollout, gains: list[float | None]) -> dict[str, Any]:
+    """An annotated program for the report."""
+    return {
+        "task_id": task.task_id,
+        "prompt": task.prompt,
+        "lines": list(task.lines),
+        "latents": list(rollout.trace.latents),
+        "gains": gains,
+        "starts": list(task.starts),
+        "truth": [step.thought for step in task.steps],
+    }
+
+
 def _differences(correct: dict[str, list]) -> list[dict[str, Any]]:
     """Paired differences of pass@1 between RA3 and the others, and of the others in order."""
-    from ra3_lab.evaluate.passk import paired_difference_ci
-
-    pairs = [("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("ntp", "base")]
     rows = []
-    for a, b in pairs:
+    for a, b in PAIRS:
         if a in correct and b in correct:
             first, second = ([[sum(task) / len(task) for task in correct[arm]]] for arm in (a, b))
             rows.append({"a": a, "b": b, **paired_difference_ci(first, second)._asdict()})

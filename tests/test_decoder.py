@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from ra3_lab.models.rollout import LatentSampling, generate, sample_latents
 from ra3_lab.models.sampling import draw_tokens, keyed_uniforms
 from ra3_lab.trace import Trace, strip
 
-SHAPE = dict(
+SHAPE: dict[str, Any] = dict(
     hidden_size=32,
     num_hidden_layers=2,
     intermediate_size=48,
@@ -24,7 +26,7 @@ SHAPE = dict(
 )
 
 
-def _model(kind: str, vocabulary: int):
+def _model(kind: str, vocabulary: int) -> Any:
     torch.manual_seed(0)
     if kind == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, **SHAPE))

@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 
-def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", threads: int = 2) -> int:
+def run(
+    out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test", "final"), threads: int = 2
+) -> int:
     """Run base, ntp, prior and ra3 with the study settings for each seed.
 
     Finished seeds in OUT are kept and not run again.
 
-    Example: ra3-lab study --out runs/study --seeds 0 1 2 --split test
+    Example: ra3-lab study --out runs/study --seeds 0 1 2 --splits test
 
     Args:
-        out: Folder for one record per seed and table.json.
+        out: Folder for one record per seed and a table per split.
         seeds: Training seeds.
-        split: Held-out split to score on.
+        splits: Held-out splits to score on.
         threads: CPU threads.
     """
     import torch
@@ -36,15 +38,21 @@ def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), split: str = "test", thre
         if path.exists():
             print(f"seed {seed} is done ({path})")
             continue
-        config = replace(study_experiment(seed), split=split)
+        config = replace(study_experiment(seed), splits=splits)
         with narrator() as say:
             result = run_experiment(config, model, tokenizer, say)
         write_json(path, {**result.record, "correct": result.correct})
     records = [json.loads((out / f"seed{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
-    table = summarise_seeds(records)
-    write_json(out / "table.json", table)
-    print(render(table))
+    for split in splits:
+        table = summarise_seeds([_of_split(record, split) for record in records])
+        write_json(out / f"table_{split}.json", table)
+        print(f"\n{split}\n{render(table)}")
     return 0
+
+
+def _of_split(record: dict, split: str) -> dict:
+    """A seed's record as `summarise_seeds` reads it, for one split."""
+    return {**record, "correct": record["correct"][split], "summary": {"arms": record["scores"][split]}}
 
 
 def render(table: dict) -> str:
