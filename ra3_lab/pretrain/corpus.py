@@ -11,14 +11,17 @@ import ast
 import hashlib
 import io
 import random
+import re
+import string
 import sysconfig
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ra3_lab.tasks.pipelines import Task, WorldConfig, draw_task
+from ra3_lab.tasks.skills import COMMON
 from ra3_lab.trace import Trace
 
 VAGUE = (
@@ -50,6 +53,8 @@ class CorpusConfig:
     """Share of those comments that are empty talk."""
     stray: float = 0.01
     """Probability of an empty comment at any other line, in every program."""
+    lists: float = 0.3
+    """Share of sequences that are lists put in order, the copying that text at large is full of."""
     stdlib: float = 0.04
     """Share of sequences that are standard-library functions."""
 
@@ -78,6 +83,33 @@ def pipeline_traces(seed: int, config: CorpusConfig, exclude: set[tuple]) -> Ite
         task = draw_task(rng, world, "pretrain")
         if task.signature not in exclude:
             yield comment(rng, task, config)
+
+
+def word_list(functions: Sequence[str]) -> list[str]:
+    """The lower-case words of these functions, sorted."""
+    return sorted({word for text in functions for word in re.findall(r"[a-z]{3,10}", text)})
+
+
+def ordered_list(rng: random.Random, words: Sequence[str]) -> tuple[str, str]:
+    """A lettered list out of order, and the same list in order, as plain lines or as comments.
+
+    Entries are common steps or arbitrary words. A model that saw only pipelines would learn to look a step up far too
+    slowly; text at large teaches that skill on every page.
+    """
+    count = rng.randint(2, 9)
+    first = rng.randrange(26 - count + 1)
+    entries = []
+    for label in string.ascii_lowercase[first : first + count]:
+        if words and rng.random() < 0.5:
+            phrase = " ".join(rng.choices(words, k=rng.randint(1, 4)))
+        else:
+            skill = rng.choice(COMMON)
+            phrase = skill.phrase(rng.choice(skill.values) if skill.values else None, rng.randrange(2))
+        entries.append(f" {label} {phrase}\n")
+    listed = rng.sample(entries, count)
+    title = f"Steps{entries[0][:2]} to{entries[-1][:2]}:\n"
+    lead = rng.choice(("#", "   "))
+    return title + "".join(f"   {entry}" for entry in listed), "".join(lead + entry for entry in entries)
 
 
 def _flush_comments_left(source: str) -> str:

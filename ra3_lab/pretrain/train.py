@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional as F
 
 from ra3_lab.models.tokenizer import PROMPT, LineTokenizer, train_tokenizer
-from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces, stdlib_functions
+from ra3_lab.pretrain.corpus import CorpusConfig, ordered_list, pipeline_traces, stdlib_functions, word_list
 from ra3_lab.trace import Trace
 
 
@@ -33,7 +33,7 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    tokens: int = 22_000_000
+    tokens: int = 14_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 4_096
     """Tokens per update."""
@@ -78,6 +78,12 @@ def _encode_function(tokenizer: LineTokenizer, text: str, longest: int) -> tuple
     return ids, counted
 
 
+def _encode_list(tokenizer: LineTokenizer, given: str, ordered: str) -> tuple[np.ndarray, np.ndarray]:
+    before = tokenizer.encode_prompt(given)
+    after = [token for line in ordered.splitlines(keepends=True) for token in tokenizer.encode_line(line)]
+    return np.array([*before, *after, tokenizer.eos]), np.arange(len(before) + len(after) + 1) >= len(before)
+
+
 def _positions(rng: np.random.Generator, ids: np.ndarray, newline: int, config: PretrainConfig) -> np.ndarray:
     """0, 1, 2, ... with up to three jumps at line ends in a share of the sequences."""
     positions = np.arange(len(ids))
@@ -95,11 +101,15 @@ def batches(
     """Endless batches of about `batch_tokens` tokens, sequences of similar length together."""
     rng = np.random.default_rng(config.seed)
     traces = pipeline_traces(config.seed, config.corpus, exclude)
+    lists, words = random.Random(config.seed + 2), word_list(functions)
     while True:
         pool = []
         for _ in range(1024):
-            if functions and rng.random() < config.corpus.stdlib:
+            draw = rng.random()
+            if functions and draw < config.corpus.stdlib:
                 ids, counted = _encode_function(tokenizer, functions[rng.integers(len(functions))], 448)
+            elif draw > 1 - config.corpus.lists:
+                ids, counted = _encode_list(tokenizer, *ordered_list(lists, words))
             else:
                 ids, counted = _encode_pipeline(tokenizer, next(traces))
             pool.append((ids, counted, _positions(rng, ids, tokenizer.newline, config)))
