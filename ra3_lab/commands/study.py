@@ -74,5 +74,6 @@ def render(table: dict) -> str:
             f"thoughts {row['thoughts_per_program']:.1f}  {lengths}  seeds [{seeds}]"
         )
     for arm, row in table["segmentation"].items():
-        rows.append(f"latents of {arm}: " + ", ".join(f"{key} {value:.2f}" for key, value in row.items()))
+        known = [f"{key} {value:.2f}" for key, value in row.items() if value is not None]
+        rows.append(f"latents of {arm}: " + ", ".join(known))
     return "\n".join(rows)

@@ -34,6 +34,12 @@ LATENT_MEANS = (
 """Scores of an arm's latents (`latents.describe_latents`), averaged over seeds."""
 
 
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    """Mean over the seeds that have a value; None where none has (an arm that never thinks has no apt thoughts)."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _arm(rows: Sequence[dict[str, Any]], passed: np.ndarray) -> dict[str, Any]:
     """One arm's row. `rows`: its summaries, one a seed; `passed`: (seeds, tasks) share of samples that passed."""
     _, low, high = bootstrap_ci(passed.mean(axis=0))
@@ -71,7 +77,7 @@ def summarise_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
             if a in passed and b in passed
         ],
         "segmentation": {
-            arm: {key: float(np.mean([r["segmentation"][arm][key] for r in records])) for key in LATENT_MEANS}
+            arm: {key: _mean_of_known([r["segmentation"][arm][key] for r in records]) for key in LATENT_MEANS}
             for arm in first["segmentation"]
         },
         "versions": first["versions"],

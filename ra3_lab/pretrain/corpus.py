@@ -53,8 +53,10 @@ class CorpusConfig:
     """Share of those comments that are empty talk."""
     stray: float = 0.01
     """Probability of an empty comment at any other line, in every program."""
-    lists: float = 0.3
-    """Share of sequences that are lists put in order, the copying that text at large is full of."""
+    lists_first: int = 1_600_000
+    """Tokens at the start that are only lists put in order: the copying that text at large is full of."""
+    lists: float = 0.1
+    """Share of sequences that are such lists afterwards."""
     stdlib: float = 0.04
     """Share of sequences that are standard-library functions."""
 

@@ -33,9 +33,9 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    tokens: int = 14_000_000
+    tokens: int = 12_000_000
     """Tokens to train on, padding not counted."""
-    batch_tokens: int = 4_096
+    batch_tokens: int = 2_048
     """Tokens per update."""
     learning_rate: float = 2e-3
     """Peak learning rate; linear warm-up over 2 %, cosine to a tenth."""
@@ -84,11 +84,13 @@ def _encode_list(tokenizer: LineTokenizer, given: str, ordered: str) -> tuple[np
     return np.array([*before, *after, tokenizer.eos]), np.arange(len(before) + len(after) + 1) >= len(before)
 
 
-def _positions(rng: np.random.Generator, ids: np.ndarray, newline: int, config: PretrainConfig) -> np.ndarray:
+def _positions(
+    rng: np.random.Generator, ids: np.ndarray, newline: int, share: float, config: PretrainConfig
+) -> np.ndarray:
     """0, 1, 2, ... with up to three jumps at line ends in a share of the sequences."""
     positions = np.arange(len(ids))
     ends = np.flatnonzero(ids[:-1] == newline)
-    if len(ends) and rng.random() < config.position_gaps:
+    if len(ends) and rng.random() < share:
         room = min(config.widest_gap, config.context - len(ids))
         for end in rng.choice(ends, size=rng.integers(1, 4)):
             positions[end + 1 :] += rng.integers(0, max(room // 3, 1))
@@ -98,21 +100,29 @@ def _positions(rng: np.random.Generator, ids: np.ndarray, newline: int, config: 
 def batches(
     tokenizer: LineTokenizer, functions: list[str], config: PretrainConfig, exclude: set[tuple]
 ) -> Iterator[list[Sequence]]:
-    """Endless batches of about `batch_tokens` tokens, sequences of similar length together."""
+    """Endless batches of about `batch_tokens` tokens, sequences of similar length together.
+
+    The first `lists_first` tokens are lists only, without gaps in their positions: looking an entry up by its letter is
+    learned there in minutes, among pipelines alone in hours.
+    """
     rng = np.random.default_rng(config.seed)
     traces = pipeline_traces(config.seed, config.corpus, exclude)
     lists, words = random.Random(config.seed + 2), word_list(functions)
+    given = 0
     while True:
         pool = []
+        only_lists = given < config.corpus.lists_first
         for _ in range(1024):
             draw = rng.random()
-            if functions and draw < config.corpus.stdlib:
-                ids, counted = _encode_function(tokenizer, functions[rng.integers(len(functions))], 448)
-            elif draw > 1 - config.corpus.lists:
+            if only_lists or draw > 1 - config.corpus.lists:
                 ids, counted = _encode_list(tokenizer, *ordered_list(lists, words))
+            elif functions and draw < config.corpus.stdlib:
+                ids, counted = _encode_function(tokenizer, functions[rng.integers(len(functions))], 448)
             else:
                 ids, counted = _encode_pipeline(tokenizer, next(traces))
-            pool.append((ids, counted, _positions(rng, ids, tokenizer.newline, config)))
+            gaps = 0.0 if only_lists else config.position_gaps
+            pool.append((ids, counted, _positions(rng, ids, tokenizer.newline, gaps, config)))
+        given += sum(len(ids) for ids, _, _ in pool)
         pool.sort(key=lambda sequence: len(sequence[0]))
         ready, batch = [], []
         for sequence in pool:
@@ -237,7 +247,7 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 losses = []
-                if updates % 100 == 0 or last:
+                if updates % 200 == 0 or last:
                     print(
                         f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  "
                         f"{row['seconds']:.0f} s",
