@@ -53,7 +53,7 @@ class CorpusConfig:
     """Share of those comments that are empty talk."""
     stray: float = 0.01
     """Probability of an empty comment at any other line, in every program."""
-    lists_first: int = 1_600_000
+    lists_first: int = 2_400_000
     """Tokens at the start that are only lists put in order: the copying that text at large is full of."""
     lists: float = 0.1
     """Share of sequences that are such lists afterwards."""
