@@ -3,7 +3,7 @@
     python benchmarks/limits.py --out benchmarks/results/limits.json
 
 With c = infinity the think branch is masked and the run *is* NTP, weight for weight (tests/test_em.py). With a large
-finite c, thinking has to die out by learning. The gap is in nats per program on held-out expert programs, without thoughts.
+finite c, thinking has to die out by learning. The gap is in nats per held-out expert program, scored without thoughts.
 """
 
 from __future__ import annotations
