@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ra3_lab.tasks.pipelines import Task, WorldConfig, draw_task
-from ra3_lab.tasks.skills import COMMON
+from ra3_lab.tasks.skills import COMMON, RARE
 from ra3_lab.trace import Trace
 
 VAGUE = (
@@ -53,7 +53,7 @@ class CorpusConfig:
     """Share of those comments that are empty talk."""
     stray: float = 0.01
     """Probability of an empty comment at any other line, in every program."""
-    lists_first: int = 2_400_000
+    lists_first: int = 2_200_000
     """Tokens at the start that are only lists put in order: the copying that text at large is full of."""
     lists: float = 0.1
     """Share of sequences that are such lists afterwards."""
@@ -95,7 +95,7 @@ def word_list(functions: Sequence[str]) -> list[str]:
 def ordered_list(rng: random.Random, words: Sequence[str]) -> tuple[str, str]:
     """A lettered list out of order, and the same list in order, as plain lines or as comments.
 
-    Entries are common steps or arbitrary words. A model that saw only pipelines would learn to look a step up far too
+    Entries are steps or arbitrary words. A model that saw only pipelines would learn to look a step up far too
     slowly; text at large teaches that skill on every page.
     """
     count = rng.randint(2, 9)
@@ -105,7 +105,7 @@ def ordered_list(rng: random.Random, words: Sequence[str]) -> tuple[str, str]:
         if words and rng.random() < 0.5:
             phrase = " ".join(rng.choices(words, k=rng.randint(1, 4)))
         else:
-            skill = rng.choice(COMMON)
+            skill = rng.choice(COMMON + RARE)  # the words of rare steps are known, their code hardly
             phrase = skill.phrase(rng.choice(skill.values) if skill.values else None, rng.randrange(2))
         entries.append(f" {label} {phrase}\n")
     listed = rng.sample(entries, count)
@@ -146,9 +146,10 @@ def stdlib_functions(longest: int = 1200) -> tuple[list[str], str]:
                 and node.end_lineno is not None
                 and 3 <= node.end_lineno - node.lineno <= 40
             ):
-                # A few whose docstring goes on at the first column cannot be dedented and are kept as they stand.
                 text = textwrap.dedent("".join(rows[node.lineno - 1 : node.end_lineno]))
                 if len(text) > longest or not text.isascii() or not text.endswith("\n"):
+                    continue
+                if not text.startswith("def "):  # a docstring that goes on at the first column
                     continue
                 try:
                     found[_flush_comments_left(text)] = None

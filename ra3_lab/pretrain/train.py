@@ -33,7 +33,7 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    tokens: int = 12_000_000
+    tokens: int = 8_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 2_048
     """Tokens per update."""
