@@ -181,6 +181,7 @@ def run_experiment(
         "seed": config.seed,
         "versions": versions(),
         "config": asdict(config),
+        "budget": _budget(config, len(corpus)),
         "segmentation": {},
         "estep": [],
         "monitor": [],
@@ -263,6 +264,22 @@ def run_experiment(
     }
     record["seconds"] = seconds
     return ExperimentResult(record, correct, results)
+
+
+def _budget(config: ExperimentConfig, programs: int) -> dict[str, float]:
+    """What every arm may spend, in words for the report."""
+    estep, mstep = config.midtrain.estep, config.midtrain.mstep
+    return {
+        "expert programs": programs,
+        "E-step updates of RA3": estep.updates,
+        "M-step updates of RA3": mstep.updates,
+        "updates of NTP and prior": estep.updates + mstep.updates,
+        "EM rounds": config.midtrain.rounds,
+        "programs per M-step update": mstep.programs,
+        "latent sequences per E-step update": estep.programs * estep.group,
+        "c (nats per thought)": estep.cost,
+        "samples per held-out task": config.samples,
+    }
 
 
 def _example(task: Task, rollout: Rollout, gains: list[float | None]) -> dict[str, Any]:
