@@ -77,7 +77,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
 def _monitor(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
     """Looks at q on fixed programs with fixed draws: mean return, likelihood under pi, and scores against the truth."""
     traces = [trace_of(task) for task in tasks]
-    how = LatentSampling(1.0, config.estep.longest_thought)
+    how = LatentSampling(config.estep.temperature, config.estep.longest_thought)
 
     def look(q: Any, pi: Any) -> dict:
         rollouts = sample_latents(

@@ -14,9 +14,9 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
         seed=seed,
         midtrain=MidtrainConfig(
             rounds=2,
-            evaluate_every=40,
-            estep=EStepConfig(updates=16, programs=6, group=6),
-            mstep=MStepConfig(updates=80, programs=16),
+            evaluate_every=34,
+            estep=EStepConfig(updates=24, programs=8, group=6),
+            mstep=MStepConfig(updates=78, programs=16),
         ),
         tasks=100,
         validation_tasks=30,

@@ -43,7 +43,7 @@ class MidtrainConfig:
     """Seed of sampling, data order and adapters."""
     rounds: int = 3
     """EM rounds; updates of both steps are spread evenly over them."""
-    infuse_temperature: float = 1.0
+    infuse_temperature: float = 0.5
     """Temperature at which the M-step's latents are sampled."""
     evaluate_every: int = 40
     """M-step updates between two looks at validation; the best checkpoint is kept."""

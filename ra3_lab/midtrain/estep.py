@@ -50,9 +50,11 @@ class EStepConfig:
     """Expert programs per update (P)."""
     group: int = 8
     """Latent sequences per program (G)."""
+    temperature: float = 0.5
+    """Temperature of q: latents are drawn, and their probabilities taken, from its logits divided by this."""
     cost: float = 0.1
     """Nats that a thought costs (c)."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
     """Learning rate of q."""
     floor: float | None = -10.0
     """Bound on a line's log-likelihood in nats; None for none."""
@@ -80,6 +82,8 @@ class EStepConfig:
             )
         if self.updates < 0 or self.programs < 1:
             raise ValueError(f"updates={self.updates}, programs={self.programs}: updates >= 0 and programs >= 1.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature}: above 0 (the policy gradient needs chance).")
         if self.cost < 0 or math.isnan(self.cost):
             raise ValueError(f"cost={self.cost}: nats per thought, 0 or more (infinity masks thinking).")
 
@@ -112,6 +116,7 @@ def score_traces(
     tokenizer: LineTokenizer,
     tokens_at_once: int = 8_192,
     precision: str = "auto",
+    temperature: float = 1.0,
 ) -> Scored:
     """Score traces without gradients, in groups of similar length."""
     groups = padding_free(encoded, tokens_at_once)
@@ -120,7 +125,7 @@ def score_traces(
         picked = [encoded[i] for i in group]
         batch = collate(picked, tokenizer.pad)
         with autocast(model, precision):
-            scores = score_batch(model, batch, tokenizer)
+            scores = score_batch(model, batch, tokenizer, temperature)
         for part, value in zip(
             parts,
             (line_logp(scores, batch), latent_logp(scores, batch), thought_mask(batch), line_mask(batch, picked)),
@@ -159,7 +164,7 @@ class EStep:
         self.seed, self.precision = seed, precision
         self.parameters = [p for p in q.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
-        self.how = LatentSampling(1.0, config.longest_thought, think=math.isfinite(config.cost))
+        self.how = LatentSampling(config.temperature, config.longest_thought, think=math.isfinite(config.cost))
         self.tokens = 0
 
     def update(self, traces: Sequence[Trace], number: int) -> dict[str, float]:
@@ -193,8 +198,13 @@ class EStep:
         malformed = malformed_mask(rollouts, line.shape[1])
         reward = rewards(line, under_pi.thought, malformed, cost, config.penalty, config.floor)
         if config.kl:
-            under_q = score_traces(self.q, encoded, self.tokenizer, config.tokens_at_once, self.precision)
-            reward = reward - config.kl * (under_q.latent - under_pi.latent)
+            q_latent, pi_latent = (
+                score_traces(
+                    model, encoded, self.tokenizer, config.tokens_at_once, self.precision, config.temperature
+                ).latent
+                for model in (self.q, self.pi)
+            )
+            reward = reward - config.kl * (q_latent - pi_latent)
         returns = reward_to_go(reward, config.discount, config.horizon)  # (B, L)
         advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists
         record = {
@@ -211,7 +221,7 @@ class EStep:
         for group in padding_free(encoded, self.config.tokens_at_once):
             batch: Batch = collate([encoded[i] for i in group], self.tokenizer.pad)
             with autocast(self.q, self.precision):
-                scores = score_batch(self.q, batch, self.tokenizer)
+                scores = score_batch(self.q, batch, self.tokenizer, self.config.temperature)
             chosen = latent_logp(scores, batch)
             loss = -(chosen * advantage[torch.from_numpy(group), : batch.lines]).sum() / len(encoded)
             loss.backward()

@@ -96,17 +96,23 @@ def hidden_states(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.nn
 
 
 def _reduce(
-    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, marker: int, banned: torch.Tensor
+    head: torch.nn.Module,
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    marker: int,
+    banned: torch.Tensor,
+    temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     logits = head(hidden)
     logits = logits.float() if logits.itemsize < 4 else logits  # half types up; float64 stays
+    logits = logits / temperature
     total = logits.logsumexp(-1)
     token = logits.gather(-1, targets[:, None])[:, 0] - total
     return token, logits[:, marker] - total, logits[:, banned].logsumexp(-1) - total
 
 
-def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer) -> Scores:
-    """Log-probabilities of every token of the batch under `model`; differentiable where gradients are on."""
+def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer, temperature: float = 1.0) -> Scores:
+    """Log-probabilities of every token under `model` at `temperature`; differentiable where gradients are on."""
     device = next(model.parameters()).device
     hidden, head = hidden_states(model, batch.ids[:, :-1].to(device))
     flat, targets = hidden.flatten(0, 1), batch.ids[:, 1:].flatten().to(device)
@@ -114,7 +120,7 @@ def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer) -> Scores:
     keep = torch.is_grad_enabled()
     parts = []
     for i in range(0, len(flat), _CHUNK):
-        arguments = (head, flat[i : i + _CHUNK], targets[i : i + _CHUNK], tokenizer.marker, banned)
+        arguments = (head, flat[i : i + _CHUNK], targets[i : i + _CHUNK], tokenizer.marker, banned, temperature)
         if keep and len(flat) > _CHUNK:
             parts.append(checkpoint(_reduce, *arguments, use_reentrant=False))
         else:
