@@ -74,7 +74,7 @@ def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
     return replace(config.midtrain, method=arm, seed=config.seed, mstep=mstep)
 
 
-def _monitor(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
+def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
     """Looks at q on fixed programs with fixed draws: mean return, likelihood under pi, and scores against the truth."""
     traces = [trace_of(task) for task in tasks]
     how = LatentSampling(config.estep.temperature, config.estep.longest_thought)
@@ -231,7 +231,7 @@ def run_experiment(
             corpus,
             validate,
             report=_narrate(arm, say),
-            monitor=_monitor(tokenizer, watched, settings) if arm == "ra3" else None,
+            monitor=watch(tokenizer, watched, settings) if arm == "ra3" else None,
         )
         record["mstep"][arm] = [pick(r, "update", "loss") for r in result.history if r["stage"] == "mstep"]
         record["validation"][arm] = [pick(r, "update", "score") for r in result.history if r["stage"] == "validation"]

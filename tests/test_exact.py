@@ -101,8 +101,8 @@ def as_rollout(trace: Trace, latents: tuple[Thought, ...]) -> Rollout:
     return Rollout(annotate(trace, texts), tuple(z.cut for z in latents), ids)
 
 
-def walk(model, trace: Trace, latents: tuple[Thought, ...]) -> tuple[list, list]:
-    """The definition, token by token: per line log p(a_t | s_t, z_t) and log p(z_t | s_t)."""
+def walk(model, trace: Trace, latents: tuple[Thought, ...], temperature: float = 1.0) -> tuple[list, list]:
+    """The definition, token by token: per line log p(a_t | s_t, z_t) and log p(z_t | s_t), latents at `temperature`."""
     ids = TOKENIZER.encode_prompt(trace.prompt)
     events = []  # (kind, place of the token, line, token)
     for t, (line, z) in enumerate(zip(trace.lines, latents, strict=True)):
@@ -120,11 +120,12 @@ def walk(model, trace: Trace, latents: tuple[Thought, ...]) -> tuple[list, list]
         for i, token in enumerate(TOKENIZER.encode_line(line)):
             events.append(("first" if offered and i == 0 else "line", len(ids), t, token))
             ids.append(token)
-    probability = torch.softmax(model(input_ids=torch.tensor([ids])).logits[0], -1)
+    logits = model(input_ids=torch.tensor([ids])).logits[0]
+    of_lines, of_latents = torch.softmax(logits, -1), torch.softmax(logits / temperature, -1)
     line_sums = [torch.zeros((), dtype=torch.float64) for _ in trace.lines]
     latent_sums = [torch.zeros((), dtype=torch.float64) for _ in trace.lines]
     for kind, place, t, token in events:
-        p = probability[place - 1]
+        p = (of_lines if kind in ("line", "first") else of_latents)[place - 1]
         if kind == "line":
             line_sums[t] = line_sums[t] + p[token].log()
         elif kind == "first":
@@ -143,29 +144,34 @@ def walk(model, trace: Trace, latents: tuple[Thought, ...]) -> tuple[list, list]
 COST, PENALTY = 0.3, 0.7
 
 
-def objective_gradient(q, pi, trace: Trace, longest: int, kl: float, floor: float | None) -> torch.Tensor:
+def objective_gradient(
+    q, pi, trace: Trace, longest: int, kl: float, floor: float | None, temperature: float = 1.0
+) -> torch.Tensor:
     """Autograd's gradient of E_q[sum_t log pi(a_t|s_t,z_t) - c thoughts - penalty malformed] - kl KL."""
     objective = torch.zeros((), dtype=torch.float64)
     for latents in all_latents(trace, longest):
         with torch.no_grad():
-            lines, prior = walk(pi, trace, latents)
+            lines, prior = walk(pi, trace, latents, temperature)
         score = sum(max(float(line), floor) if floor is not None else float(line) for line in lines)
         for z in latents:
             if z.tokens is not None:
                 score -= COST + PENALTY * (z.cut or not z.tokens)
-        posterior = torch.stack(walk(q, trace, latents)[1]).sum()
+        posterior = torch.stack(walk(q, trace, latents, temperature)[1]).sum()
         divergence = posterior - sum(float(p) for p in prior)
         objective = objective + posterior.exp() * (score - kl * divergence)
     return torch.cat([g.flatten() for g in torch.autograd.grad(objective, list(q.parameters()))])
 
 
-def expected_update(q, pi, trace: Trace, longest: int, kl: float, floor: float | None) -> torch.Tensor:
+def expected_update(
+    q, pi, trace: Trace, longest: int, kl: float, floor: float | None, temperature: float = 1.0
+) -> torch.Tensor:
     """The gradient of `EStep`, expected over all groups of two: one call on all pairs of latent sequences.
 
     The gradient is linear in the advantage, so each pair's advantage is weighed by the pair's probability.
     """
     config = EStepConfig(
         group=2,
+        temperature=temperature,
         cost=COST,
         penalty=PENALTY,
         kl=kl,
@@ -176,7 +182,7 @@ def expected_update(q, pi, trace: Trace, longest: int, kl: float, floor: float |
     step = EStep(q, pi, TOKENIZER, config, seed=0, precision="fp32")
     latents = all_latents(trace, longest)
     with torch.no_grad():
-        weight = [float(torch.stack(walk(q, trace, z)[1]).sum().exp()) for z in latents]
+        weight = [float(torch.stack(walk(q, trace, z, temperature)[1]).sum().exp()) for z in latents]
     assert sum(weight) == pytest.approx(1, abs=1e-12)
     pairs = list(itertools.product(range(len(latents)), repeat=2))
     rollouts = [as_rollout(trace, latents[i]) for pair in pairs for i in pair]
@@ -193,13 +199,19 @@ SINGLE = Trace("", ("ab\n",))  # 23 latents of at most two tokens
 
 
 @pytest.mark.parametrize(
-    ("trace", "longest", "kl", "floor"),
-    [(SHORT, 1, 0.0, None), (SHORT, 1, 0.4, -3.0), (SINGLE, 2, 0.0, None), (SINGLE, 2, 0.4, None)],
+    ("trace", "longest", "kl", "floor", "temperature"),
+    [
+        (SHORT, 1, 0.0, None, 1.0),
+        (SHORT, 1, 0.4, -3.0, 1.0),
+        (SINGLE, 2, 0.0, None, 1.0),
+        (SINGLE, 2, 0.4, None, 1.0),
+        (SINGLE, 2, 0.4, None, 0.5),
+    ],
 )
-def test_expected_gradient_is_the_gradient_of_the_objective(trace, longest, kl, floor):
+def test_expected_gradient_is_the_gradient_of_the_objective(trace, longest, kl, floor, temperature):
     q, pi = tiny(1), tiny(2)
-    expected = objective_gradient(q, pi, trace, longest, kl, floor)
-    got = expected_update(q, pi, trace, longest, kl, floor)
+    expected = objective_gradient(q, pi, trace, longest, kl, floor, temperature)
+    got = expected_update(q, pi, trace, longest, kl, floor, temperature)
     assert float(expected.norm()) > 0.05
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
 
