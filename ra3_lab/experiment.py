@@ -174,7 +174,7 @@ def run_experiment(
     tests = {split: load_split(split)[: config.tasks] for split in config.splits}
     watched, training = expert[: config.monitor_programs], expert[config.monitor_programs :][: config.corpus]
     corpus = [trace_of(task) for task in training]
-    precision = config.midtrain.precision
+    precision, temperature = config.midtrain.precision, config.midtrain.estep.temperature
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "title": "RA3 on pipelines",
@@ -210,7 +210,7 @@ def run_experiment(
             low, high = row["ci95"]
             say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}], pass@4 {row['pass@4']:.3f}")
 
-    record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, precision=precision)
+    record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, temperature, precision)
     for arm in config.arms:
         if arm == "base":
             score(arm, model, None)
@@ -243,7 +243,7 @@ def run_experiment(
             ]
             record["monitor"] = [pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r]
             found, rollouts = evaluate_latents(
-                result.q or result.model, tokenizer, watched, config.seed, precision=precision
+                result.q or result.model, tokenizer, watched, config.seed, temperature, precision
             )
             record["segmentation"]["ra3"] = found
             record["examples"] = [

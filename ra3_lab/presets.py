@@ -18,7 +18,7 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
             estep=EStepConfig(updates=24, programs=8, group=6),
             mstep=MStepConfig(updates=78, programs=16),
         ),
-        tasks=100,
+        tasks=80,
         validation_tasks=30,
         samples=4,
     )
