@@ -43,7 +43,7 @@ def nothing_left_behind():
 
     before = folders(), processes()
     yield
-    for _ in range(50):  # a killed process takes a moment to vanish from /proc
+    for _ in range(500):  # a killed process takes a moment to vanish from /proc, more on a busy machine
         if not (folders() - before[0] or processes() - before[1]):
             return
         time.sleep(0.02)
@@ -170,7 +170,7 @@ def test_a_dead_worker_is_no_verdict_and_does_not_disturb_the_others():
 ENDLESS = """
 from ra3_lab.sandbox import Limits, Program, judge_batch
 print("judging", flush=True)
-judge_batch([Program("while True: pass", "f", [[[3], 6]])] * 9, Limits(cpu_seconds=0.5), workers=2)
+judge_batch([Program("while True: pass", "f", [[[3], 6]])] * 200, Limits(cpu_seconds=0.5), workers=2)
 """
 
 
@@ -183,10 +183,7 @@ def test_a_trainer_that_is_stopped_leaves_nothing_behind(number):
         assert trainer.stdout is not None and trainer.stdout.readline() == b"judging\n"
         time.sleep(0.4)
         trainer.send_signal(number)
-        start = time.monotonic()
-        trainer.wait(timeout=20)
-    assert time.monotonic() - start < 1.5
-    time.sleep(1.0)  # an orphaned worker ends with its program's limit; the fixture looks for it
+        trainer.wait(timeout=20)  # all 200 programs would take 50 s; an orphaned worker ends with its program's limit
 
 
 @posix
