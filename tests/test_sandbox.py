@@ -168,6 +168,8 @@ def test_a_dead_worker_is_no_verdict_and_does_not_disturb_the_others():
 
 
 ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
 from ra3_lab.sandbox import Limits, Program, judge_batch
 print("judging", flush=True)
 judge_batch([Program("while True: pass", "f", [[[3], 6]])] * 200, Limits(cpu_seconds=0.5), workers=2)
