@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def run(
-    out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test", "final"), threads: int = 2
+    out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test",), threads: int = 2
 ) -> int:
     """Run base, ntp, prior and ra3 with the study settings for each seed.
 
@@ -19,7 +19,7 @@ def run(
     Args:
         out: Folder for one record per seed and a table per split.
         seeds: Training seeds.
-        splits: Held-out splits to score on.
+        splits: Held-out splits to score on, the one that counts first.
         threads: CPU threads.
     """
     import torch
