@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 
-def run(
-    out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test",), threads: int = 2
-) -> int:
+def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test",), threads: int = 2) -> int:
     """Run base, ntp, prior and ra3 with the study settings for each seed.
 
     Finished seeds in OUT are kept and not run again.
