@@ -12,6 +12,7 @@ from ra3_lab.evaluate.segmentation import (
     normalized_mutual_information,
     random_placement_f1,
     segmentation_score,
+    shuffled_mutual_information,
     think_share,
 )
 from ra3_lab.models.decoder import Decoder
@@ -66,6 +67,7 @@ def describe_latents(rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> dict
         "apt": apt / thoughts if thoughts else None,
         "apt_at_starts": apt / at_starts if at_starts else None,
         "nmi": normalized_mutual_information(texts, skills) if thoughts else None,
+        "nmi_shuffled": shuffled_mutual_information(texts, skills, draws=20) if thoughts else None,
         "duration": mean_duration(places),
         "tokens_per_thought": mean_tokens(counts),
     }
