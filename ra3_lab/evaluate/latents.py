@@ -38,7 +38,8 @@ def describe_latents(rollouts: Sequence[Rollout], tasks: Sequence[Task]) -> dict
     """Scores of sampled latents against the tasks' truth.
 
     `apt`: share of all thoughts that stand at a segment's start and say exactly that step. `apt_at_starts`: of the
-    thoughts at starts alone. `nmi`: thought text against the true skill of the line it stands before. Each is None
+    thoughts at starts alone. `nmi`: thought text against the true skill of the line it stands before; `nmi_shuffled`:
+    what the numbers of labels alone would earn. Each is None
     where there is no such thought.
     """
     places, counts, texts, skills = [], [], [], []
