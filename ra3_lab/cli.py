@@ -58,11 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import tyro
 
+    from ra3_lab.commands.output import with_json_target
+
     module, name = COMMANDS[arguments[0]][0].split(":")
     function = getattr(importlib.import_module(f"ra3_lab.{module}"), name)
     try:
-        return tyro.cli(function, args=arguments[1:], prog=f"ra3-lab {arguments[0]}") or 0
-    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError) as error:
+        return tyro.cli(function, args=with_json_target(arguments[1:]), prog=f"ra3-lab {arguments[0]}") or 0
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"ra3-lab {arguments[0]}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

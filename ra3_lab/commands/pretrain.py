@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from ra3_lab.commands.output import Json, results
 from ra3_lab.pretrain.train import PretrainConfig
 
 _DEFAULTS = PretrainConfig()
@@ -16,6 +17,7 @@ def run(
     out: Path,
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = _DEFAULTS,
     threads: int = 2,
+    json: Json = None,
 ) -> int:
     """Train tokenizer and base model; writes model, tokenizer, config and log to OUT.
 
@@ -25,14 +27,19 @@ def run(
         out: Folder for the model; must not hold one yet.
         config: Shape, length and corpus.
         threads: CPU threads.
+        json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
     import torch
 
     from ra3_lab.pretrain.train import pretrain
+    from ra3_lab.runs import read_json, read_jsonl
     from ra3_lab.tasks.pipelines import SPLITS, load_split
 
-    torch.set_num_threads(threads)
-    exclude = {task.signature for name in SPLITS for task in load_split(name)}
-    pretrain(config, out, exclude)
-    print(f"model written to {out}")
+    with results("pretrain", json) as emit:
+        torch.set_num_threads(threads)
+        exclude = {task.signature for name in SPLITS for task in load_split(name)}
+        pretrain(config, out, exclude)
+        print(f"model written to {out}")
+        last = read_jsonl(out / "pretrain_log.jsonl")[-1]
+        emit({"model": out, "parameters": read_json(out / "pretrain_config.json")["parameters"], "last": last})
     return 0

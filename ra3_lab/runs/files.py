@@ -1,0 +1,132 @@
+"""Records on disk: JSON complete or not at all, JSONL as things happen, and readers that know their limits.
+
+Every record carries `schema_version`; a reader refuses a newer one than it knows. Numbers that JSON has no word for
+(infinity, not-a-number) are written as the strings "inf", "-inf" and "nan", so that other tools can read the files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Of run.json, metrics, traces, checkpoints and summaries; raised when a reader of today would misread them."""
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types: dataclasses as objects, paths as text, tuples as lists, infinity as "inf".
+
+    >>> plain({"cost": float("inf"), "ids": (1, 2), "out": Path("runs")})
+    {'cost': 'inf', 'ids': [1, 2], 'out': 'runs'}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def json_text(value: Any, indent: int | None = 1) -> str:
+    """Strict JSON of a value, see `plain`. Raises TypeError for an object that is no plain data."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+def fresh_directory(out: Path) -> Path:
+    """Create `out`. Raises FileExistsError where it exists and holds anything: no run is overwritten."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(
+            f"{out} exists and is not empty: choose another --out, or delete it if you no longer need it."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(error, f"the folder {out} cannot be made", "choose another --out") from error
+    return out
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON through a temporary file, so that a reader never sees half of it. Raises OSError with the reason."""
+    text, staging = json_text(value) + "\n", path.with_name(path.name + ".tmp")
+    try:
+        with open(staging, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise _explained(error, f"{path} cannot be written") from error
+
+
+def read_json(path: Path) -> Any:
+    """The record in a JSON file. Raises ValueError where it is torn or of a newer schema."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}): it is damaged or something else; restore or remove it."
+        ) from None
+    if isinstance(record, dict):
+        check_schema(record, path)
+    return record
+
+
+def check_schema(record: Mapping[str, Any], where: object) -> None:
+    """Raises ValueError where the record's schema_version is newer than this version of ra3_lab knows."""
+    version = record.get("schema_version", 1)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{where} has schema_version {version}; this version of ra3_lab reads up to {SCHEMA_VERSION}: update "
+            "ra3_lab, or use the version that wrote it."
+        )
+
+
+class JsonLines:
+    """Append records to a file, each on disk before the next begins."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.touch()  # a folder that cannot be written to shows now, not at the first record
+        except OSError as error:
+            raise _explained(error, f"{path} cannot be written") from error
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        line = json_text({"schema_version": SCHEMA_VERSION, **record}, indent=None)
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise _explained(error, f"{self.path} cannot be written") from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole records of a JSONL file; a last line that was torn by a kill, or is being written, is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number} is not JSON ({error}): the file is damaged there.") from None
+        check_schema(record, f"{path}:{number}")
+        records.append(record)
+    return records
+
+
+def _explained(error: OSError, what: str, then: str = "make room or choose another folder") -> OSError:
+    """The same kind of error with a sentence that says what could not be done and what to do next."""
+    return type(error)(f"{what}: {error.strerror or error}; {then}.")
