@@ -10,7 +10,7 @@ import pytest
 from ra3_lab.evaluate.latents import true_trace
 from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces
 from ra3_lab.resources import data_dir
-from ra3_lab.sandbox import Program, judge_batch
+from ra3_lab.sandbox import Calls, Program, judge_batch
 from ra3_lab.tasks.pipelines import (
     ENTRY_POINT,
     SPLITS,
@@ -62,14 +62,14 @@ def test_pretraining_leaves_excluded_programs_out():
 
 def test_expert_solutions_pass_and_programs_that_skip_a_step_fail(splits):
     tasks = splits["test"][:40] + splits["expert"][:40]
-    good = [Program(t.prompt + "".join(t.lines), ENTRY_POINT, t.pairs) for t in tasks]
+    good = [Program(t.prompt + "".join(t.lines), Calls(ENTRY_POINT, t.pairs)) for t in tasks]
     assert all(v.passed for v in judge_batch(good))
     bad = []
     for task in tasks:
         step = random.Random(task.task_id).randrange(len(task.steps) - 1)
         bounds = [*task.starts, len(task.lines)]
         kept = task.lines[: bounds[step]] + task.lines[bounds[step + 1] :]
-        bad.append(Program(task.prompt + "".join(kept), ENTRY_POINT, task.pairs))
+        bad.append(Program(task.prompt + "".join(kept), Calls(ENTRY_POINT, task.pairs)))
     assert not any(v.passed for v in judge_batch(bad))
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ra3_lab.sandbox import Limits, Program, judge, judge_batch
+from ra3_lab.sandbox import Calls, Limits, Program, judge, judge_batch
 from ra3_lab.sandbox.worker import NotPlain, decode, encode
 
 QUICK = Limits(cpu_seconds=0.5, memory_mb=256, output_bytes=100_000)
@@ -19,7 +19,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def one(source, pairs=(([3], 6),), entry_point="f", limits=QUICK):
-    return judge_batch([Program(source, entry_point, pairs)], limits, workers=1)[0]
+    return judge_batch([Program(source, Calls(entry_point, pairs))], limits, workers=1)[0]
 
 
 def processes():
@@ -123,7 +123,7 @@ def test_dishonest_or_broken_programs_fail_with_their_status(source, status):
 def test_true_is_not_one_and_a_list_is_not_a_tuple():
     pairs = [True, 1, 1.0, "1", [1], (1,), {1}, {"a": 1}, {1: 1}]
     for returned in pairs:
-        programs = [Program(f"def f(): return {returned!r}", "f", [[[], expected]]) for expected in pairs]
+        programs = [Program(f"def f(): return {returned!r}", Calls("f", [[[], expected]])) for expected in pairs]
         passed = [verdict.passed for verdict in judge_batch(programs, QUICK)]
         assert passed == [type(e) is type(returned) and repr(e) == repr(returned) for e in pairs]
 
@@ -153,7 +153,7 @@ def f(x):
 @pytest.mark.parametrize("new_session", [False, True])
 def test_a_lingering_child_is_killed_even_in_a_session_of_its_own(new_session):
     before = processes()
-    verdicts = judge_batch([Program(SPAWN.format(new_session), "f", [[[3], 6]])] * 2, QUICK, workers=1)
+    verdicts = judge_batch([Program(SPAWN.format(new_session), Calls("f", [[[3], 6]]))] * 2, QUICK, workers=1)
     assert [verdict.status for verdict in verdicts] == ["passed", "passed"], verdicts
     time.sleep(0.05)
     assert processes() == before
@@ -163,17 +163,17 @@ def test_a_lingering_child_is_killed_even_in_a_session_of_its_own(new_session):
 def test_a_dead_worker_is_no_verdict_and_does_not_disturb_the_others():
     shell = '["/bin/sh", "-c", f"kill -9 {os.getppid()}"]'
     hostile = f"import os, subprocess, sys\nsys.audit = lambda *a: None\ndef f(x): subprocess.run({shell})"
-    honest = Program("def f(x): return 6", "f", [[[3], 6]])
-    verdicts = judge_batch([honest, Program(hostile, "f", [[[3], 6]]), honest], QUICK, workers=1)
+    honest = Program("def f(x): return 6", Calls("f", [[[3], 6]]))
+    verdicts = judge_batch([honest, Program(hostile, Calls("f", [[[3], 6]])), honest], QUICK, workers=1)
     assert [verdict.status for verdict in verdicts] == ["passed", "no_verdict", "passed"], verdicts
 
 
 ENDLESS = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
-from ra3_lab.sandbox import Limits, Program, judge_batch
+from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
 print("judging", flush=True)
-judge_batch([Program("while True: pass", "f", [[[3], 6]])] * 200, Limits(cpu_seconds=0.5), workers=2)
+judge_batch([Program("while True: pass", Calls("f", [[[3], 6]]))] * 200, Limits(cpu_seconds=0.5), workers=2)
 """
 
 
@@ -196,8 +196,8 @@ def test_a_worker_that_cannot_start_is_no_verdict(monkeypatch):
 
 
 def test_order_is_kept_and_half_right_is_wrong():
-    programs = [Program(f"def f(x): return x + {k % 3}", "f", [[[0], 0], [[1], 1]]) for k in range(40)]
-    programs += [Program("def f(x): return abs(x)", "f", [[[1], 1], [[-1], -1]])]
+    programs = [Program(f"def f(x): return x + {k % 3}", Calls("f", [[[0], 0], [[1], 1]])) for k in range(40)]
+    programs += [Program("def f(x): return abs(x)", Calls("f", [[[1], 1], [[-1], -1]]))]
     verdicts = judge_batch(programs, QUICK, workers=3)
     assert [verdict.passed for verdict in verdicts] == [k % 3 == 0 for k in range(40)] + [False]
     assert "pair 1" in verdicts[-1].detail
@@ -206,13 +206,13 @@ def test_order_is_kept_and_half_right_is_wrong():
 
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="zero tests"):
-        Program("def f(): return 1", "f", [])
+        Program("def f(): return 1", Calls("f", []))
     with pytest.raises(ValueError, match=r"not \[arguments, expected\]"):
-        Program("def f(x): return 1", "f", [[1, 1]])
+        Program("def f(x): return 1", Calls("f", [[1, 1]]))
     with pytest.raises(ValueError, match="not plain data"):
         one("def f(x): return 1", [[[object()], 1]])
     with pytest.raises(ValueError, match="workers"):
-        judge_batch([Program("def f(): return 1", "f", [[[], 1]])], workers=0)
+        judge_batch([Program("def f(): return 1", Calls("f", [[[], 1]]))], workers=0)
     with pytest.raises(ValueError, match="cpu_seconds"):
         Limits(cpu_seconds=0)
 
@@ -237,7 +237,7 @@ def test_one_fresh_interpreter_a_program_gives_the_same_verdicts():
         "def f(x):\n    while True: pass": "time_limit",
     }
     limits = Limits(cpu_seconds=0.3, output_bytes=1000)
-    found = {source: judge._judge(worker, Program(source, "f", [[[3], 6]]), limits).status for source in wanted}
+    found = {source: judge._judge(worker, Program(source, Calls("f", [[[3], 6]])), limits).status for source in wanted}
     worker.close()
     assert found == wanted
 
@@ -252,7 +252,7 @@ def test_codec_round_trip_and_refusals():
 
 
 def test_throughput_is_printed(capsys):
-    programs = [Program("def f(xs): return sum(xs)", "f", [[[[1, 2, 3]], 6], [[[]], 0]])] * 200
+    programs = [Program("def f(xs): return sum(xs)", Calls("f", [[[[1, 2, 3]], 6], [[[]], 0]]))] * 200
     start = time.perf_counter()
     assert all(verdict.passed for verdict in judge_batch(programs, workers=2))
     with capsys.disabled():

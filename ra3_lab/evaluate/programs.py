@@ -13,7 +13,7 @@ from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
-from ra3_lab.sandbox import Limits, Program, judge_batch
+from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
 from ra3_lab.tasks.pipelines import ENTRY_POINT, Task
 from ra3_lab.trace import MARKER
 
@@ -78,7 +78,7 @@ def evaluate_programs(
     )
     texts = [[lead + completion.text for completion in row] for row in completions]
     programs = [
-        Program(task.prompt + text, ENTRY_POINT, task.pairs)
+        Program(task.prompt + text, Calls(ENTRY_POINT, task.pairs))
         for task, row in zip(tasks, texts, strict=True)
         for text in row
     ]

@@ -4,6 +4,7 @@ What is stopped and what is not stands at the top of `judge.py`. `worker.py` is 
 the pipe.
 """
 
-from ra3_lab.sandbox.judge import Limits, Program, Verdict, judge_batch
+from ra3_lab.sandbox.judge import judge_batch
+from ra3_lab.sandbox.program import Asserts, Calls, Limits, NoVerdict, Program, Stdin, Verdict
 
-__all__ = ["Limits", "Program", "Verdict", "judge_batch"]
+__all__ = ["Asserts", "Calls", "Limits", "NoVerdict", "Program", "Stdin", "Verdict", "judge_batch"]

@@ -24,12 +24,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from ra3_lab.sandbox.program import Calls, Limits, Program, Verdict
 from ra3_lab.sandbox.worker import encode
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -41,59 +41,7 @@ FAILURES = (
 )  # what a candidate may say of itself
 
 
-@dataclass(frozen=True)
-class Program:
-    """One candidate program and the pairs that decide about it. Zero pairs raise ValueError."""
-
-    source: str
-    """Python source text that defines `entry_point`."""
-    entry_point: str
-    """Name of the function to call."""
-    pairs: Sequence[Sequence[Any]] = field(repr=False)
-    """`[[arguments, expected], ...]`, plain data: called with `*arguments`, it must return `expected`."""
-
-    def __post_init__(self) -> None:
-        if not self.pairs:
-            raise ValueError(f"program for {self.entry_point!r} has no pairs; zero tests is an error, not a pass")
-        for number, pair in enumerate(self.pairs):
-            if len(pair) != 2 or not isinstance(pair[0], (list, tuple)):
-                raise ValueError(f"pair {number} of {self.entry_point!r} is {pair!r:.80}, not [arguments, expected]")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one program may use, over all its pairs."""
-
-    cpu_seconds: float = 2.0
-    """CPU seconds; these decide, so that a busy machine changes no verdict."""
-    memory_mb: int = 512
-    """Address space of the process in MiB."""
-    output_bytes: int = 1_000_000
-    """Bytes of all returned values together, as canonical JSON."""
-
-    def __post_init__(self) -> None:
-        for name in ("cpu_seconds", "memory_mb", "output_bytes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be above 0")
-
-    @property
-    def wall_seconds(self) -> float:
-        """The backstop for programs that sleep: 3 x CPU + 1 s."""
-        return 3 * self.cpu_seconds + 1
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge found. `no_verdict` says nothing about the program: keep it out of rewards and rates."""
-
-    passed: bool
-    """True when every pair returned the expected value."""
-    status: str
-    """passed, wrong_answer, runtime_error, time_limit, memory_limit, output_limit, forbidden, no_verdict."""
-    seconds: float
-    """CPU seconds used (0.0 where the platform does not tell)."""
-    detail: str
-    """One line for a reader: the failing pair, the exception, or the sandbox's own trouble."""
+DEFAULT_LIMITS = Limits()
 
 
 class SandboxError(RuntimeError):
@@ -138,7 +86,7 @@ class _Worker:
             late.set()
             process.kill()
 
-        watch = threading.Timer(limits.wall_seconds + (0 if self.once else 5), give_up)
+        watch = threading.Timer(limits.backstop + (0 if self.once else 5), give_up)
         watch.daemon = True
         watch.start()
         try:
@@ -192,6 +140,7 @@ def _decide(program: Program, expected: list[bytes], header: dict, data: bytes, 
     seconds, code = float(header["seconds"]), int(header["code"])
     if header["status"] == "output_limit":
         return Verdict(False, "output_limit", seconds, f"returned more than {limits.output_bytes} bytes")
+    assert isinstance(program.tests, Calls)
     ready, *lines = data.split(b"\n")[:-1] or [b""]
     if ready != b"ready":
         raise SandboxError("the candidate's process could not be set up")
@@ -206,7 +155,7 @@ def _decide(program: Program, expected: list[bytes], header: dict, data: bytes, 
             status, detail = (word if word in FAILURES else "runtime_error"), f"pair {number}: {text}"
             break
         if lines[number] != wanted:
-            got, call = lines[number][:100].decode("ascii", "replace"), f"{program.pairs[number][0]!r:.100}"
+            got, call = lines[number][:100].decode("ascii", "replace"), f"{program.tests.pairs[number][0]!r:.100}"
             detail = f"pair {number}: {call} gave {got}, expected {wanted[:100].decode()}"
             status = "wrong_answer"
             break
@@ -218,15 +167,17 @@ def _decide(program: Program, expected: list[bytes], header: dict, data: bytes, 
 
 
 def _judge(worker: _Worker, program: Program, limits: Limits) -> Verdict:
+    if not isinstance(program.tests, Calls):
+        raise NotImplementedError("only Calls so far")
     try:
-        inputs = [[encode(argument) for argument in arguments] for arguments, _ in program.pairs]
-        expected = [json.dumps(encode(value)).encode() for _, value in program.pairs]
+        inputs = [[encode(argument) for argument in arguments] for arguments, _ in program.tests.pairs]
+        expected = [json.dumps(encode(value)).encode() for _, value in program.tests.pairs]
     except (TypeError, RecursionError) as error:
-        raise ValueError(f"pairs of {program.entry_point!r} are not plain data: {error}") from error
-    job = {"source": program.source, "entry_point": program.entry_point, "inputs": inputs, **vars(limits)}
+        raise ValueError(f"pairs of {program.tests.entry_point!r} are not plain data: {error}") from error
+    job = {"source": program.source, "entry_point": program.tests.entry_point, "inputs": inputs, **asdict(limits)}
     reason = ""
     for _ in range(2):
-        job |= {"wall_seconds": limits.wall_seconds, "token": secrets.token_hex(8)}
+        job |= {"wall_seconds": limits.backstop, "token": secrets.token_hex(8)}
         try:
             return _decide(program, expected, *worker.run(job, limits), limits)
         except SandboxError as error:
@@ -236,7 +187,13 @@ def _judge(worker: _Worker, program: Program, limits: Limits) -> Verdict:
     return Verdict(False, "no_verdict", 0.0, reason)
 
 
-def judge_batch(programs: Sequence[Program], limits: Limits = Limits(), workers: int | None = None) -> list[Verdict]:
+def judge_batch(
+    programs: Sequence[Program],
+    limits: Limits = DEFAULT_LIMITS,
+    workers: int | None = None,
+    isolation: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Verdict]:
     """Run every program in a process of its own and say which return the expected values, in the order given.
 
     `workers` processes run side by side (default: the cores, at most 8); they live for this call only. A
@@ -244,8 +201,8 @@ def judge_batch(programs: Sequence[Program], limits: Limits = Limits(), workers:
     pairs that are not plain data (None, bool, int, float, str, list, tuple, set, dict) and for `workers`
     below 1. Values are equal when type and content are: `True`, `1` and `1.0` differ (see `worker.encode`).
 
-    >>> right = Program("def double(x):\\n    return 2 * x", "double", [[[3], 6]])
-    >>> wrong = Program("def double(x):\\n    return x", "double", [[[3], 6]])
+    >>> right = Program("def double(x):\\n    return 2 * x", Calls("double", [[[3], 6]]))
+    >>> wrong = Program("def double(x):\\n    return x", Calls("double", [[[3], 6]]))
     >>> [verdict.status for verdict in judge_batch([right, wrong], workers=1)]
     ['passed', 'wrong_answer']
     """
