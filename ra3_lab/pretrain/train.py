@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ra3_lab.models.load import autocast
 from ra3_lab.models.tokenizer import PROMPT, LineTokenizer, train_tokenizer
 from ra3_lab.pretrain.corpus import CorpusConfig, ordered_list, pipeline_traces, stdlib_functions, word_list
 from ra3_lab.trace import Trace
@@ -33,7 +34,9 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    tokens: int = 8_000_000
+    precision: str = "auto"
+    """auto, bf16 or fp32; auto means bf16 where the processor has instructions for it. Elsewhere bf16 is far slower."""
+    tokens: int = 20_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 2_048
     """Tokens per update."""
@@ -225,7 +228,7 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
             ids, targets, positions = _collate(batch, tokenizer.pad)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _rate((seen + 1) / config.tokens)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast(model, config.precision):
                 logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
             loss.backward()
