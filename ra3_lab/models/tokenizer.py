@@ -40,16 +40,19 @@ class Encoded:
 class LineTokenizer:
     """A Hugging Face tokenizer that is only ever asked for one line at a time.
 
-    Raises ValueError, naming the token, where newline or marker is not one token or a line does not come back
-    unchanged.
+    `marker` is what begins a comment in the language at hand. Raises ValueError, naming the token, where newline or
+    marker is not one token or a line does not come back unchanged.
     """
 
-    def __init__(self, tokenizer: Any, name: str = "tokenizer") -> None:
+    marker_text: str = MARKER
+
+    def __init__(self, tokenizer: Any, name: str = "tokenizer", marker: str = MARKER) -> None:
         self.hf = tokenizer
         self.name = name
+        self.marker_text = marker
         self._cache: dict[str, list[int]] = {}
         self.newline = self._single("\n", "newline")
-        self.marker = self._single(MARKER, "comment marker")
+        self.marker = self._single(marker, "comment marker")
         if tokenizer.eos_token_id is None:
             raise ValueError(f"{name} has no end-of-text token (eos_token): set one in tokenizer_config.json.")
         self.eos: int = tokenizer.eos_token_id
@@ -60,7 +63,7 @@ class LineTokenizer:
         breaks = {i for i, token in enumerate(vocabulary) if token and set(token) & set("\n\rĊč")} - {self.newline}
         self.banned: tuple[int, ...] = tuple(sorted(breaks | set(self.specials)))
         """Tokens that no thought may hold: specials, and line breaks other than the newline token."""
-        for probe in ("    return x", f"{MARKER} a) keep this", "\tif a != b:  # why"):
+        for probe in ("    return x", f"{marker} a) keep this", "\tif a != b:  # why"):
             back = self.decode(self.encode_line(probe + "\n"))
             if back != probe + "\n":
                 raise ValueError(
@@ -106,7 +109,11 @@ class LineTokenizer:
 
     def offered(self, line: str) -> bool:
         """Whether a latent decision is offered at this line: not where the expert's own comment stands flush left."""
-        return not line.startswith(MARKER)
+        return not line.startswith(self.marker_text)
+
+    def with_marker(self, marker: str) -> LineTokenizer:
+        """The same tokenizer for a language whose comments begin with `marker`. Raises ValueError as the class does."""
+        return LineTokenizer(self.hf, self.name, marker)
 
     def encode_trace(
         self, trace: Trace, cut: Sequence[bool] | None = None, thought_ids: Sequence[list[int] | None] | None = None
@@ -114,7 +121,13 @@ class LineTokenizer:
         """Ids and roles of a trace; `cut[t]` marks a thought whose closing newline was forced.
 
         `thought_ids` gives thoughts as they were sampled: a sampler may spell a text in other tokens than the encoder.
+        Raises ValueError for a trace of a language with another marker, and for a thought where none is offered.
         """
+        if trace.marker != self.marker_text:
+            raise ValueError(
+                f"trace {trace.trace_id!r} has comments that begin with {trace.marker!r}, the tokenizer is set for "
+                f"{self.marker_text!r}: use tokenizer.with_marker({trace.marker!r})."
+            )
         ids = self.encode_prompt(trace.prompt)
         roles, line = [PROMPT] * len(ids), [0] * len(ids)
         for t, (text, thought) in enumerate(zip(trace.lines, trace.latents, strict=True)):
@@ -143,9 +156,12 @@ class LineTokenizer:
         return Encoded(np.array(ids), np.array(roles, dtype=np.int8), np.array(line), len(trace.lines))
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """A byte-level BPE tokenizer (any text can be written) in which newline and '#' are tokens of their own."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+def train_tokenizer(texts: Iterable[str], vocab_size: int, marker: str = MARKER) -> Any:
+    """A byte-level BPE tokenizer (any text can be written) in which newline, '#' and `marker` are tokens of their own.
+
+    Another marker than '#' is added to the `vocab_size` tokens that are trained.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -160,6 +176,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if marker != MARKER:
+        tokenizer.add_tokens([AddedToken(marker, normalized=False)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|pad|>"
     )
