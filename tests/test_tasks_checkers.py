@@ -30,6 +30,8 @@ RIGHT = [
     ("unordered", [[1, 2], [3]], [[3], [1.0, 2]]),
     ("set", (4, 5), [5, 4, 4]),
     ("one_of", [3, "three"], "three"),
+    ("json", [[1, 2], {"a": [3]}], ((1.0, 2), {"a": (3,)})),
+    ("json_one_of", [[3], 3], 3),
     ("not_none", True, "a match"),
     ("not_none", True, True),
     ("not_none", False, None),
@@ -59,6 +61,8 @@ WRONG = [
     ("unordered", "ab", "ba"),
     ("set", [1], 1),
     ("one_of", [3, 4], [3, 4]),
+    ("json", [1, 2], {1, 2}),
+    ("json_one_of", [[3], 3], [[3], 3]),
     ("not_none", True, None),
     ("not_none", False, "a match"),
     ("root:1e-4", [-6, 11, -6, 1], 2.1),
@@ -105,7 +109,7 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-NAMES = ["exact", "equal", "approx:1e-6", "unordered", "set", "one_of", "not_none", "root:1", "tokens", "lines", "text"]
+NAMES = ["exact", "equal", "approx:1e-6", "unordered", "set", "one_of", "json", "root:1", "tokens", "lines", "text"]
 
 
 @given(values, values)

@@ -11,6 +11,8 @@ of the program's making. A name is text, so that it can stand in a task file; a 
 | `unordered` | the same items as often, in any order, at the outermost level |
 | `set` | the same items, however often |
 | `one_of` | it is `equal` to one of the items of `expected` |
+| `json` | it is `equal`, tuples counting as lists: expected values that come from JSON know no tuples |
+| `json_one_of` | the same as one of the items of `expected` |
 | `not_none` | `expected` is True: anything but None and False; False: None or False |
 | `root:TOL` | it is an x with abs(p(x)) <= TOL, `expected` being p's coefficients, lowest first |
 | `tokens` | the words of the text are equal, whatever white space stands between them |
@@ -28,7 +30,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_WITHOUT_NUMBER = ("exact", "equal", "unordered", "set", "one_of", "not_none", "tokens", "lines", "text")
+_WITHOUT_NUMBER = (
+    *("exact", "equal", "unordered", "set", "one_of", "json", "json_one_of", "not_none"),
+    *("tokens", "lines", "text"),
+)
 _WITH_NUMBER = {"approx": (1, 2), "root": (1, 1), "tokens_approx": (1, 1)}
 TEXT_CHECKERS = ("tokens", "tokens_approx", "lines", "text")
 """Those that compare text, for programs that read and print."""
@@ -129,6 +134,15 @@ def _same(expected: Any, got: Any, atol: float = 0.0, rtol: float = 0.0) -> bool
     return expected == got or canonical(expected) == canonical(got)
 
 
+def _lists(value: Any) -> Any:
+    """The value with lists for tuples; keys of dicts stay."""
+    if isinstance(value, (list, tuple)):
+        return [_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return value
+
+
 def _not_none(expected: Any, got: Any) -> bool:
     return bool(expected) == (got is not None and got is not False)
 
@@ -171,6 +185,8 @@ _CHECKERS: dict[str, Callable[..., bool]] = {
     "unordered": lambda expected, got: _items(expected) == _items(got),
     "set": lambda expected, got: set(_items(expected)) == set(_items(got)),
     "one_of": lambda expected, got: any(_same(choice, got) for choice in expected),
+    "json": lambda expected, got: _same(_lists(expected), _lists(got)),
+    "json_one_of": lambda expected, got: any(_same(_lists(choice), _lists(got)) for choice in expected),
     "not_none": _not_none,
     "root": _root,
     "tokens": lambda expected, got: expected.split() == got.split(),
