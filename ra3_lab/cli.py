@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rebuild the pipelines splits, or check that the generator reproduces them",
     ),
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
+    "record": ("commands.record:run", "make the recorded runs that notebooks and explorers replay"),
+    "notebooks": ("commands.notebooks:run", "build the notebooks from their sources"),
     "test": ("commands.tools:test", "run the tests (at most 15 minutes)"),
     "test-all": ("commands.tools:test_all", "run the tests, slow, browser and GPU ones too"),
     "lab": ("commands.tools:lab", "open JupyterLab on the notebooks"),
@@ -58,15 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import tyro
 
-    from ra3_lab.commands.output import with_json_target
+    from ra3_lab.commands.output import with_files, with_json_target
 
     module, name = COMMANDS[arguments[0]][0].split(":")
     function = getattr(importlib.import_module(f"ra3_lab.{module}"), name)
     try:
-        return tyro.cli(function, args=with_json_target(arguments[1:]), prog=f"ra3-lab {arguments[0]}") or 0
+        words = with_json_target(arguments[1:])
+        return tyro.cli(with_files(function, words), args=words, prog=f"ra3-lab {arguments[0]}") or 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"ra3-lab {arguments[0]}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nra3-lab {arguments[0]}: stopped.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"\nra3-lab {arguments[0]}: {str(stop) or 'stopped'}.", file=sys.stderr)
+        return getattr(stop, "status", 130)

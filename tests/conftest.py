@@ -67,3 +67,26 @@ def small_tokenizer():
 
     texts = ["def f(a):\n    # add one\n    return a + 1\n", "x = 1\ny = 2\n"] * 4
     return LineTokenizer(train_tokenizer(texts, 300), "small")
+
+
+@pytest.fixture(scope="session")
+def tiny_thinker(small_tokenizer):
+    """A random Llama of some 10,000 parameters that thinks before about every third line."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    shape = LlamaConfig(
+        vocab_size=len(small_tokenizer.hf),
+        hidden_size=16,
+        num_hidden_layers=1,
+        intermediate_size=24,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(shape).eval()
+    model.model.embed_tokens.weight.data[:, 0] += 1.0  # a constant that the head can use as a bias
+    model.lm_head.weight.data[small_tokenizer.marker, 0] += 1.0
+    model.lm_head.weight.data[small_tokenizer.newline, 0] += 0.6
+    return model

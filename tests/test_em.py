@@ -66,7 +66,7 @@ def recorded(monkeypatch) -> list[list[tuple[int, ...]]]:
         batches.append([tuple(e.ids.tolist()) for e in encoded])
         return update(self, encoded)
 
-    monkeypatch.setattr(em.FineTuner, "update", noting)
+    monkeypatch.setattr(FineTuner, "update", noting)
     return batches
 
 
@@ -92,7 +92,7 @@ def test_every_arm_spends_the_same_updates_and_sees_the_same_programs(thinker, s
         seen.append([(tuple(c), int((e.roles == MARK).sum())) for c, e in zip(code, encoded, strict=True)])
         return update(self, encoded)
 
-    monkeypatch.setattr(em.FineTuner, "update", noting)
+    monkeypatch.setattr(FineTuner, "update", noting)
     programs, thoughts = {}, {}
     for method in em.METHODS:
         seen.clear()

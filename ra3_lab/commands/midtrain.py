@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results
 from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.runs import (
+    Interrupted,
+    RunDirectory,
+    create_run,
+    model_source,
+    narrator,
+    polite_stop,
+    resume_run,
+    view_run,
+)
 
 if TYPE_CHECKING:
+    from ra3_lab.midtrain.em import MidtrainResult
     from ra3_lab.models.tokenizer import LineTokenizer
     from ra3_lab.trace import Trace
 
@@ -25,120 +38,166 @@ def run(
     ids: tuple[int, int] | None = None,
     heldout_ids: tuple[int, int] | None = None,
     max_tokens: int | None = None,
+    heldout_samples: tuple[int, ...] = (1, 8),
     device: str = "auto",
     threads: int = 2,
+    checkpoint_every: int = 50,
     config: Annotated[MidtrainConfig, tyro.conf.arg(name="")] = _DEFAULTS,
+    settings: ConfigFile = None,
+    resume: ResumeRun = None,
+    json: Json = None,
 ) -> int:
     """Mid-train a model on expert code; writes the model, metrics as they happen, sampled traces and a summary to OUT.
 
+    A run that was stopped (Ctrl-C) or killed goes on with --resume, to the same weights as without the break.
+
     Example: ra3-lab midtrain --data mbpp.jsonl --ids 601 974 --heldout mbpp.jsonl --heldout-ids 511 600 --out runs/mbpp
+
+    Example: ra3-lab midtrain --config settings.toml --out runs/mine --estep.cost 0.05 --json
+
+    Example: ra3-lab midtrain --resume runs/mine
 
     Args:
         data: JSONL file of solutions, a folder of .py files, or 'pipelines' for the built-in expert split.
         out: Run directory; must be new or empty.
-        model: 'embedded', a model directory, or a hub name.
+        model: 'embedded', a model directory, a finished run, or a hub name.
         heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: every tenth of the data.
         ids: Use only rows whose numeric task_id lies between these two, both included.
         heldout_ids: The same for the held-out programs.
+        heldout_samples: Numbers K of thoughts sampled per held-out program; the bound is reported for each, and time
+            grows with their sum.
         max_tokens: Leave out programs of more tokens (counted and reported); default: half of the model's context.
         device: auto, cpu or cuda.
         threads: CPU threads.
+        checkpoint_every: Updates between two checkpoints; a kill costs at most these.
         config: Training settings.
+        settings: TOML or JSON file of these settings, nested ones as tables; flags override it.
+        resume: Go on with this run; its settings, data and model must be what they were.
+        json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
-    import torch
-
-    from ra3_lab.evaluate.likelihood import k_sample_bound
-    from ra3_lab.experiment import SCHEMA_VERSION, versions
-    from ra3_lab.midtrain.em import midtrain
-    from ra3_lab.models.decoder import Decoder
-    from ra3_lab.models.load import dtype_of, load_model, save_model
-    from ra3_lab.models.rollout import LatentSampling, sample_latents
-    from ra3_lab.runs import JsonLines, fresh_directory, narrator, write_json
-
     if heldout_ids is not None and heldout is None:
         raise ValueError("--heldout-ids needs --heldout FILE.")
-    torch.set_num_threads(threads)
-    base, tokenizer = load_model(model, device)
-    limit = max_tokens or base.config.max_position_embeddings // 2
-    training, left_out = _read(data, ids, tokenizer, limit)
-    if heldout is None:
-        test, training = training[::10], [t for i, t in enumerate(training) if i % 10]
-    else:
-        test, _ = _read(heldout, heldout_ids, tokenizer, limit)
-    if not training:
-        raise ValueError(
-            f"{data}: no program is left to train on (every tenth is held out): add programs or give --heldout."
-        )
-    fresh_directory(out)
-    setup = {
-        "schema_version": SCHEMA_VERSION,
-        "model": model,
+    if resume is not None and resume != out:
+        raise ValueError(f"--resume {resume} goes on in that folder: leave --out {out} out.")
+    given = {
         "data": data,
+        "model": model,
         "heldout": heldout,
         "ids": ids,
         "heldout_ids": heldout_ids,
+        "max_tokens": max_tokens,
+        "heldout_samples": heldout_samples,
+        "device": device,
+        "threads": threads,
+        "checkpoint_every": checkpoint_every,
+        **asdict(config),
+    }
+    with results("midtrain", json) as emit:
+        if resume is not None and (summary := view_run(resume).summary) is not None:
+            print(f"{resume} is finished already")
+        else:
+            summary = _train(given, config, out, resume is not None)
+        for name, row in summary["nats_per_line"].items():
+            print(
+                f"{name:<7} held-out log-likelihood per line: "
+                + ", ".join(f"{key} {value:.4f}" for key, value in row.items())
+            )
+        print(f"model, metrics and traces are in {out}")
+        emit({"run": out, **summary})
+    return 0
+
+
+def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: bool) -> dict[str, Any]:
+    """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
+    import torch
+
+    from ra3_lab.midtrain.em import midtrain
+    from ra3_lab.models.load import load_model
+    from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
+
+    torch.set_num_threads(given["threads"])
+    base, tokenizer = load_model(model_source(given["model"]), given["device"])
+    limit = given["max_tokens"] or base.config.max_position_embeddings // 2
+    training, left_out = _read(given["data"], given["ids"], tokenizer, limit)
+    if given["heldout"] is None:
+        test, training = training[::10], [t for i, t in enumerate(training) if i % 10]
+    else:
+        test, _ = _read(given["heldout"], given["heldout_ids"], tokenizer, limit)
+    if not training:
+        raise ValueError(
+            f"{given['data']}: no program is left to train on (every tenth is held out): add programs or give "
+            "--heldout."
+        )
+    inputs = {
         "programs": len(training),
         "heldout_programs": len(test),
         "left_out": left_out,
-        "config": asdict(config),
-        "versions": versions(),
+        "data_sha256": digest_of_texts(text for t in training for text in (t.prompt, *t.lines)),
+        "heldout_sha256": digest_of_texts(text for t in test for text in (t.prompt, *t.lines)),
+        "model_sha256": digest_of_weights(base),
     }
-    write_json(out / "config.json", setup)
-    with narrator() as say:
+    open_run = resume_run if resuming else create_run
+    with open_run(out, "midtrain", given, inputs, given["checkpoint_every"]) as run, narrator() as say:
         say(f"{len(training)} programs to train on, {len(test)} held out, left out: {left_out or 'none'}")
-        metrics = JsonLines(out / "metrics.jsonl")
 
         def report(record: dict) -> None:
-            metrics(record)
             if record["stage"] == "estep" or record["update"] % 20 == 0:
                 shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in record.items()}
                 say(", ".join(f"{key} {value}" for key, value in shown.items()))
 
-        result = midtrain(config, base, tokenizer, training, report=report)
-        save_model(result.model, tokenizer, out / "model")
-        say("scoring the held-out programs")
-        lines = sum(len(t.lines) for t in test)
+        try:
+            with polite_stop() as run.stop:
+                result = midtrain(config, base, tokenizer, training, report=report, keeper=run)
+            return _finish(run, config, base, result, tokenizer, test, say)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
 
-        def per_line(scored: Any, k: int, think: bool = True) -> float:
-            bound = k_sample_bound(scored, tokenizer, test, k, config.seed, config.precision, think)
-            return float(bound.sum()) / lines
 
-        summary = {
-            "schema_version": SCHEMA_VERSION,
-            "method": config.method,
-            "updates": result.updates,
-            "tokens": result.tokens,
-            "seconds": round(result.seconds, 1),
-            "heldout_lines": lines,
-            "nats_per_line": {
-                name: {
-                    "no_thought": per_line(m, k=1, think=False),
-                    **{f"k{k}": per_line(m, k=k) for k in (1, 8, 32)},
-                }
-                for name, m in (("before", base), ("after", result.model))
-            },
-        }
-        rollouts = sample_latents(
-            Decoder(result.model, dtype_of(config.precision)),
-            tokenizer,
-            test[:20],
-            LatentSampling(),
-            config.seed,
-            0,
-        )
-        samples = JsonLines(out / "traces.jsonl")
-        for rollout in rollouts:
-            samples({"schema_version": SCHEMA_VERSION, **asdict(rollout.trace)})
-        thoughts = sum(len(r.trace.thought_lines) for r in rollouts)
-        summary["think_share"] = thoughts / sum(len(r.trace.lines) for r in rollouts)
-        write_json(out / "summary.json", summary)
-    for name, row in summary["nats_per_line"].items():
-        print(
-            f"{name:<7} held-out log-likelihood per line: "
-            + ", ".join(f"{key} {value:.4f}" for key, value in row.items())
-        )
-    print(f"model, metrics and traces are in {out}")
-    return 0
+def _finish(
+    run: RunDirectory,
+    config: MidtrainConfig,
+    base: Any,
+    result: MidtrainResult,
+    tokenizer: LineTokenizer,
+    test: list[Trace],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Save the model, score it on the held-out programs, write traces and summary."""
+    from ra3_lab.evaluate.likelihood import k_sample_bound
+    from ra3_lab.models.decoder import Decoder
+    from ra3_lab.models.load import dtype_of, save_model
+    from ra3_lab.models.rollout import LatentSampling, sample_latents
+
+    if not (run.path / "model").exists():  # there already after a kill in what follows
+        save_model(result.model, tokenizer, run.path / "model")
+    lines = sum(len(t.lines) for t in test)
+
+    def nats_per_line(name: str, scored: Any) -> dict[str, float]:
+        found = {}
+        for k in (None, *run.record["settings"]["heldout_samples"]):
+            say(f"scoring {len(test)} held-out programs {name} training, " + (f"K = {k}" if k else "without thoughts"))
+            bound = k_sample_bound(scored, tokenizer, test, k or 1, config.seed, config.precision, think=bool(k))
+            found[f"k{k}" if k else "no_thought"] = float(bound.sum()) / lines
+        return found
+
+    decoder = Decoder(result.model, dtype_of(config.precision))
+    rollouts = sample_latents(decoder, tokenizer, test[:20], LatentSampling(), config.seed, 0)
+    thoughts = sum(len(r.trace.thought_lines) for r in rollouts)
+    summary = {
+        "method": config.method,
+        "updates": result.updates,
+        "tokens": result.tokens,
+        "seconds": round(result.seconds, 1),
+        "heldout_lines": lines,
+        "nats_per_line": {
+            name: nats_per_line(name, scored) for name, scored in (("before", base), ("after", result.model))
+        },
+        "think_share": thoughts / sum(len(r.trace.lines) for r in rollouts),
+    }
+    for rollout in rollouts:
+        run.traces({"stage": "final", **asdict(rollout.trace)})
+    run.finish(summary)
+    return summary
 
 
 def _read(

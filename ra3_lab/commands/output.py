@@ -1,4 +1,6 @@
-"""The `--json [FILE]` flag, shared by all commands: what a command found, as one JSON object.
+"""Flags that commands share: `--json [FILE]`, and `--config FILE` and `--resume RUN`, which fill in settings.
+
+`--json`: what a command found, as one JSON object.
 
 A command declares the flag as a parameter of type `Json` and emits its record once:
 
@@ -10,13 +12,18 @@ A command declares the flag as a parameter of type `Json` and emits its record o
 
 Without the flag `emit` does nothing. With a FILE (its name ends in .json) the record is written there, complete or not
 at all. With `--json` alone stdout holds the record and nothing else: whatever is printed meanwhile goes to stderr.
+
+`--config FILE` and `--resume RUN`: a command with a parameter `settings: ConfigFile` or `resume: ResumeRun` finds its
+other parameters filled in from the file, or from the run's record, where no flag says otherwise.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +33,38 @@ SCHEMA_VERSION = 1
 
 Json = Annotated[Path | None, tyro.conf.arg(metavar="[FILE.json]")]
 """Type of the `json` parameter: None where the flag was not given, `-` for stdout."""
+
+ConfigFile = Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")]
+"""Type of the parameter `settings`, which brings `--config FILE`: settings from a TOML or JSON file."""
+ResumeRun = Annotated[Path | None, tyro.conf.arg(name="resume", metavar="RUN")]
+"""Type of the parameter `resume`, which brings `--resume RUN`: a stopped run's settings, and its folder as `out`."""
+
+
+def with_files(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
+    """The command with the defaults that `--config` or `--resume` among its arguments bring; else the command itself.
+
+    Raises ValueError, naming file and key, where the file does not fit the command.
+    """
+    from ra3_lab.config import read_settings, with_settings
+
+    parameters = inspect.signature(function).parameters
+    files = _values(arguments, "--config") if "settings" in parameters else []
+    runs = _values(arguments, "--resume") if "resume" in parameters else []
+    if len(files) + len(runs) > 1:
+        raise ValueError("give one --config FILE, or one --resume RUN.")
+    for file in files:
+        return with_settings(function, read_settings(Path(file)), file)
+    for run in runs:
+        from ra3_lab.runs import read_run
+
+        return with_settings(function, {**read_run(Path(run))["settings"], "out": run}, run)
+    return function
+
+
+def _values(arguments: Sequence[str], flag: str) -> list[str]:
+    """What stands after a flag, or after its equals sign."""
+    after = [value for word, value in pairwise(arguments) if word == flag]
+    return after + [word.split("=", 1)[1] for word in arguments if word.startswith(flag + "=")]
 
 
 def with_json_target(arguments: Sequence[str]) -> list[str]:

@@ -11,26 +11,22 @@ masks thinking and gives NTP's batches and weights bit for bit.
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
 
-import numpy as np
-
-from ra3_lab.midtrain.estep import EStep, EStepConfig
-from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import LoraSettings, add_lora, dtype_of
-from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.midtrain.estep import EStepConfig
+from ra3_lab.midtrain.loop import Clock, EMLoop
+from ra3_lab.midtrain.mstep import MStepConfig
+from ra3_lab.models.load import LoraSettings
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.runs.checkpoint import TrainerState, load_module, module_tensors
 from ra3_lab.trace import Trace
 
 METHODS = ("ntp", "prior", "ra3")
+SHOWN = 8  # programs per round whose latents a run keeps for people to look at
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,28 @@ class MidtrainResult:
 Report = Callable[[dict], None]
 
 
-def _split(total: int, rounds: int) -> list[int]:
-    """`total` spread over rounds as evenly as whole numbers allow."""
-    marks = [round(total * i / rounds) for i in range(rounds + 1)]
-    return [b - a for a, b in pairwise(marks)]
+class Keeper(Protocol):
+    """What makes a run survive: keeps metrics and checkpoints. `runs.RunDirectory` is one."""
+
+    def latest(self) -> TrainerState | None:
+        """The state to go on from, if there is one."""
+        ...
+
+    def history(self) -> list[dict]:
+        """The records up to that state."""
+        ...
+
+    def metrics(self, record: dict, /) -> None:
+        """Keep a record."""
+        ...
+
+    def traces(self, record: dict, /) -> None:
+        """Keep a sampled trace."""
+        ...
+
+    def after_update(self, step: int, capture: Callable[[], TrainerState], last: bool) -> None:
+        """Called after each update, the last one too; captures and keeps the state when it is time."""
+        ...
 
 
 def midtrain(
@@ -110,91 +124,82 @@ def midtrain(
     validate: Callable[[Any], float] | None = None,
     report: Report | None = None,
     monitor: Callable[[Any, Any], dict] | None = None,
+    keeper: Keeper | None = None,
 ) -> MidtrainResult:
     """Mid-train a copy of `model` on the expert corpus by the configured method.
 
     `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each
     update; `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth
-    one. Raises ValueError for an empty corpus.
+    one. With a `keeper` the run goes on from its latest state, if there is one, to the same result as without the
+    break. Raises ValueError for an empty corpus.
     """
     if not corpus:
         raise ValueError("the expert corpus is empty: mid-training needs at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(corpus)]
     check_lengths([tokenizer.encode_trace(trace) for trace in corpus], model.config.max_position_embeddings, names)
-    pi = copy.deepcopy(model)
-    if config.lora.rank:
-        pi = add_lora(pi, config.lora, config.seed)
-    base = copy.deepcopy(pi) if config.method == "prior" else None
-    esteps = config.estep.updates if config.method == "ra3" and math.isfinite(config.estep.cost) else 0
-    msteps = config.mstep.updates + (config.estep.updates if config.method != "ra3" else 0)
-    tuner = FineTuner(pi, tokenizer, replace(config.mstep, updates=msteps), config.precision)
-    order = program_order(config.seed, len(corpus), msteps, config.mstep.programs)
-    chooser = np.random.default_rng([config.seed, 0xE57E])
-    result = MidtrainResult(pi, 0, 0, 0.0, None)
-    best: tuple[float, dict] | None = None
-    start, paused, number = time.perf_counter(), 0.0, 0
+    loop, clock = EMLoop(config, model, tokenizer, corpus), Clock()
+    result = MidtrainResult(loop.pi, 0, 0, 0.0, None)
+    if keeper is not None and (saved := keeper.latest()) is not None:
+        seconds = loop.restore(saved)
+        clock.add(seconds)
+        result.history = keeper.history()
 
     def note(record: dict) -> None:
-        record = {**record, "seconds": round(time.perf_counter() - start - paused, 2)}
+        record = {**record, "seconds": round(clock.seconds, 2)}
         result.history.append(record)
+        if keeper is not None:
+            keeper.metrics(record)
         if report is not None:
             report(record)
 
-    for index, (e_updates, m_updates) in enumerate(
-        zip(_split(esteps, config.rounds), _split(msteps, config.rounds), strict=True)
-    ):
-        source = base
-        if e_updates:
-            source = result.q = copy.deepcopy(pi)
-            estep = EStep(source, pi, tokenizer, config.estep, config.seed, config.precision)
-            for i in range(e_updates):
-                record = {"stage": "estep", "round": index, "update": number}
-                if monitor is not None and i % 5 == 0:
-                    pause = time.perf_counter()
-                    record |= monitor(source, pi)
-                    paused += time.perf_counter() - pause
-                chosen = chooser.choice(len(corpus), size=min(config.estep.programs, len(corpus)), replace=False)
-                record |= estep.update([corpus[j] for j in chosen], number)
-                number += 1
-                note(record)
-            if monitor is not None:
-                pause = time.perf_counter()
-                note({"stage": "monitor", "round": index, "update": number, **monitor(source, pi)})
-                paused += time.perf_counter() - pause
-            result.tokens += estep.tokens
-            result.updates += e_updates
-        visits = order[tuner.updates : tuner.updates + m_updates]
-        traces = _infuse(source, tokenizer, [corpus[j] for j in visits.ravel()], config, index)
-        for i in range(m_updates):
-            encoded = [tokenizer.encode_trace(t) for t in traces[i * visits.shape[1] : (i + 1) * visits.shape[1]]]
-            loss = tuner.update(encoded)
-            note({"stage": "mstep", "round": index, "update": tuner.updates, "loss": loss})
-            last = tuner.updates == msteps
-            if validate is not None and (last or tuner.updates % config.evaluate_every == 0):
-                pause = time.perf_counter()
-                score = validate(pi)
-                paused += time.perf_counter() - pause
-                note({"stage": "validation", "round": index, "update": tuner.updates, "score": score})
-                if best is None or score > best[0]:
-                    best = (score, {k: v.detach().clone() for k, v in pi.state_dict().items()})
-    if best is not None:
-        pi.load_state_dict(best[1])
-        result.validation = best[0]
-    result.updates += tuner.updates
-    result.tokens += tuner.tokens
-    result.seconds = time.perf_counter() - start - paused
+    def kept() -> None:
+        if keeper is not None:
+            seconds, last = clock.seconds, loop.tuner.updates == loop.msteps
+            with clock.paused():
+                keeper.after_update(loop.step, lambda: loop.capture(seconds), last)
+
+    while loop.round < config.rounds:
+        e_updates, m_updates = loop.plan[loop.round]
+        while loop.estep_done < e_updates:
+            estep = loop.estep or loop.begin_estep()
+            record = {"stage": "estep", "round": loop.round, "update": loop.estep_updates}
+            if monitor is not None and loop.estep_done % 5 == 0:
+                with clock.paused():
+                    record |= monitor(loop.q, loop.pi)
+            record |= estep.update(loop.choose(), loop.estep_updates)
+            loop.estep_done += 1
+            loop.estep_updates += 1
+            note(record)
+            kept()
+        if loop.infused is None:
+            if monitor is not None and e_updates:
+                with clock.paused():
+                    look = monitor(loop.q, loop.pi)
+                note({"stage": "monitor", "round": loop.round, "update": loop.estep_updates, **look})
+            loop.end_estep()
+            if keeper is not None and config.method != "ntp":
+                for trace in (loop.infused or [])[:SHOWN]:
+                    keeper.traces({"stage": "mstep", "round": loop.round, **asdict(trace)})
+        while loop.mstep_done < m_updates:
+            programs = config.mstep.programs
+            assert loop.infused is not None
+            batch = loop.infused[loop.mstep_done * programs : (loop.mstep_done + 1) * programs]
+            loss = loop.tuner.update([tokenizer.encode_trace(trace) for trace in batch])
+            loop.mstep_done += 1
+            done = {"round": loop.round, "update": loop.tuner.updates}
+            note({"stage": "mstep", **done, "loss": loss})
+            last = loop.tuner.updates == loop.msteps
+            if validate is not None and (last or loop.tuner.updates % config.evaluate_every == 0):
+                with clock.paused():
+                    score = validate(loop.pi)
+                note({"stage": "validation", **done, "score": score})
+                if loop.best is None or score > loop.best[0]:
+                    loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})
+            kept()
+        loop.next_round()
+    if loop.best is not None:
+        load_module(loop.pi, loop.best[1])
+        result.validation = loop.best[0]
+    result.q = loop.q
+    result.updates, result.tokens, result.seconds = loop.step, loop.tokens, clock.seconds
     return result
-
-
-def _infuse(
-    source: Any, tokenizer: LineTokenizer, traces: list[Trace], config: MidtrainConfig, round_index: int
-) -> list[Trace]:
-    """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
-    if source is None:
-        return traces
-    how = LatentSampling(config.infuse_temperature, config.estep.longest_thought)
-    decoder = Decoder(source, dtype_of(config.precision))
-    return [
-        rollout.trace
-        for rollout in sample_latents(decoder, tokenizer, traces, how, config.seed, 1_000_000 + round_index)
-    ]

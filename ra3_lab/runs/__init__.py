@@ -1,8 +1,10 @@
 """Run directories: settings, versions, metrics as they happen, traces, checkpoints. See `directory.py`."""
 
+from ra3_lab.runs.directory import RunDirectory, RunView, create_run, model_source, read_run, resume_run, view_run
 from ra3_lab.runs.files import (
     SCHEMA_VERSION,
     JsonLines,
+    check_schema,
     fresh_directory,
     json_text,
     plain,
@@ -11,15 +13,26 @@ from ra3_lab.runs.files import (
     write_json,
 )
 from ra3_lab.runs.progress import narrator
+from ra3_lab.runs.signals import Interrupted, polite_stop
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Interrupted",
     "JsonLines",
+    "RunDirectory",
+    "RunView",
+    "check_schema",
+    "create_run",
     "fresh_directory",
     "json_text",
+    "model_source",
     "narrator",
     "plain",
+    "polite_stop",
     "read_json",
     "read_jsonl",
+    "read_run",
+    "resume_run",
+    "view_run",
     "write_json",
 ]

@@ -51,7 +51,7 @@ def fresh_directory(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _explained(error, f"the folder {out} cannot be made", "choose another --out") from error
+        raise explained(error, f"the folder {out} cannot be made", "choose another --out") from error
     return out
 
 
@@ -64,9 +64,10 @@ def write_json(path: Path, value: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(staging, path)
+        sync_folder(path.parent)
     except OSError as error:
         staging.unlink(missing_ok=True)
-        raise _explained(error, f"{path} cannot be written") from error
+        raise explained(error, f"{path} cannot be written") from error
 
 
 def read_json(path: Path) -> Any:
@@ -100,7 +101,7 @@ class JsonLines:
         try:
             path.touch()  # a folder that cannot be written to shows now, not at the first record
         except OSError as error:
-            raise _explained(error, f"{path} cannot be written") from error
+            raise explained(error, f"{path} cannot be written") from error
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         line = json_text({"schema_version": SCHEMA_VERSION, **record}, indent=None)
@@ -108,7 +109,13 @@ class JsonLines:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise _explained(error, f"{self.path} cannot be written") from error
+            raise explained(error, f"{self.path} cannot be written") from error
+
+    def sync(self) -> int:
+        """Bring what was appended to the disk; returns the file's length in bytes."""
+        with open(self.path, "ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -127,6 +134,17 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _explained(error: OSError, what: str, then: str = "make room or choose another folder") -> OSError:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut, where the system can."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def explained(error: OSError, what: str, then: str = "make room or choose another folder") -> OSError:
     """The same kind of error with a sentence that says what could not be done and what to do next."""
     return type(error)(f"{what}: {error.strerror or error}; {then}.")

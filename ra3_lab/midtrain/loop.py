@@ -1,0 +1,200 @@
+"""Where the EM loop stands: models, optimisers, generator, counters and this round's latents, to be captured and
+restored between any two updates. The loop itself is `em.midtrain`.
+
+What a checkpoint holds follows from what the next update depends on: pi and its optimiser; during an E-step q and its
+optimiser, afterwards the latents drawn from it; the generator that chooses the E-step's programs (the M-step's order is
+a function of the seed); torch's random state, for models with dropout.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ra3_lab.midtrain.estep import EStep
+from ra3_lab.midtrain.mstep import FineTuner, program_order
+from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.load import add_lora, dtype_of
+from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.runs.checkpoint import TrainerState, capture, restore
+from ra3_lab.trace import Trace, annotate
+
+if TYPE_CHECKING:
+    from ra3_lab.midtrain.em import MidtrainConfig
+
+
+def split_evenly(total: int, rounds: int) -> list[int]:
+    """`total` spread over rounds as evenly as whole numbers allow."""
+    marks = [round(total * i / rounds) for i in range(rounds + 1)]
+    return [b - a for a, b in pairwise(marks)]
+
+
+class Clock:
+    """Seconds of training, looks at validation and checkpoints not counted."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self.start
+
+    def add(self, seconds: float) -> None:
+        """Count seconds of an earlier part of the run."""
+        self.start -= seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens meanwhile is not counted."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.start += time.perf_counter() - begin
+
+
+class EMLoop:
+    """Where the EM loop stands: models, optimisers, generator, counters; can be captured and restored between
+    updates."""
+
+    def __init__(self, config: MidtrainConfig, model: Any, tokenizer: LineTokenizer, corpus: Sequence[Trace]) -> None:
+        self.config, self.tokenizer, self.corpus = config, tokenizer, corpus
+        self.pi = copy.deepcopy(model)
+        if config.lora.rank:
+            self.pi = add_lora(self.pi, config.lora, config.seed)
+        self.base = copy.deepcopy(self.pi) if config.method == "prior" else None
+        self.q: Any = None  # the posterior of this round, or of the last one before its E-step begins
+        self.estep: EStep | None = None  # only while an E-step is under way
+        self.estep_tokens = 0  # of finished E-steps
+        esteps = config.estep.updates if config.method == "ra3" and math.isfinite(config.estep.cost) else 0
+        self.msteps = config.mstep.updates + (config.estep.updates if config.method != "ra3" else 0)
+        self.plan = list(
+            zip(split_evenly(esteps, config.rounds), split_evenly(self.msteps, config.rounds), strict=True)
+        )
+        self.tuner = FineTuner(self.pi, tokenizer, replace(config.mstep, updates=self.msteps), config.precision)
+        self.order = program_order(config.seed, len(corpus), self.msteps, config.mstep.programs)
+        self.chooser = np.random.default_rng([config.seed, 0xE57E])
+        self.round = self.estep_done = self.mstep_done = 0  # updates of this round
+        self.estep_updates = 0  # E-step updates of all rounds
+        self.infused: list[Trace] | None = None  # what this round's M-step trains on
+        self.best: tuple[float, dict[str, torch.Tensor]] | None = None
+
+    @property
+    def step(self) -> int:
+        """Updates done, of both kinds."""
+        return self.estep_updates + self.tuner.updates
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on, E-step rollouts included."""
+        return self.estep_tokens + (self.estep.tokens if self.estep else 0) + self.tuner.tokens
+
+    def begin_estep(self) -> EStep:
+        """A fresh q, a copy of pi, with an optimiser of its own."""
+        self.q = copy.deepcopy(self.pi)
+        self.estep = EStep(self.q, self.pi, self.tokenizer, self.config.estep, self.config.seed, self.config.precision)
+        return self.estep
+
+    def choose(self) -> list[Trace]:
+        """The programs of the next E-step update."""
+        count = len(self.corpus)
+        chosen = self.chooser.choice(count, size=min(self.config.estep.programs, count), replace=False)
+        return [self.corpus[j] for j in chosen]
+
+    def end_estep(self) -> None:
+        """Sample this round's latents for the M-step; q stays, its optimiser goes."""
+        if self.estep is not None:
+            self.estep_tokens += self.estep.tokens
+            self.estep = None
+        source = self.q if self.plan[self.round][0] else self.base
+        self.infused = infuse(source, self.tokenizer, self.visits(), self.config, self.round)
+
+    def visits(self) -> list[Trace]:
+        """The programs of this round's M-step in order, without latents."""
+        begin = self.tuner.updates - self.mstep_done
+        rows = self.order[begin : begin + self.plan[self.round][1]]
+        return [self.corpus[j] for j in rows.ravel()]
+
+    def next_round(self) -> None:
+        """Forget what belongs to a round."""
+        self.round, self.estep_done, self.mstep_done, self.infused = self.round + 1, 0, 0, None
+
+    def capture(self, seconds: float) -> TrainerState:
+        """The state between two updates."""
+        modules = {"pi": self.pi} | ({"q": self.q} if self.q is not None else {})
+        optimizers = {"pi": self.tuner.optimizer} | ({"q": self.estep.optimizer} if self.estep else {})
+        counters = (
+            "round",
+            "estep_done",
+            "mstep_done",
+            "estep_updates",
+            "estep_tokens",
+        )
+        values = {name: getattr(self, name) for name in counters} | {
+            "tuner_updates": self.tuner.updates,
+            "tuner_tokens": self.tuner.tokens,
+            "tokens_of_this_estep": self.estep.tokens if self.estep else None,
+            "latents": None if self.infused is None else [_sparse(trace) for trace in self.infused],
+            "best_score": None if self.best is None else self.best[0],
+            "seconds": seconds,
+        }
+        state = capture(self.step, modules, optimizers, {"chooser": self.chooser}, values)
+        if self.best is not None:
+            state.tensors |= {f"best/{name}": tensor for name, tensor in self.best[1].items()}
+        return state
+
+    def restore(self, state: TrainerState) -> float:
+        """Go on from a captured state; returns its seconds."""
+        values = state.values["own"]
+        self.round, self.estep_done, self.mstep_done = (values[name] for name in ("round", "estep_done", "mstep_done"))
+        self.estep_updates, self.estep_tokens = values["estep_updates"], values["estep_tokens"]
+        self.tuner.updates, self.tuner.tokens = values["tuner_updates"], values["tuner_tokens"]
+        optimizers = {"pi": self.tuner.optimizer}
+        if values["tokens_of_this_estep"] is not None:
+            estep = self.begin_estep()
+            estep.tokens = values["tokens_of_this_estep"]
+            optimizers["q"] = estep.optimizer
+        elif state.under("module/q"):
+            self.q = copy.deepcopy(self.pi)
+        modules = {"pi": self.pi} | ({"q": self.q} if self.q is not None else {})
+        restore(state, modules, optimizers, {"chooser": self.chooser})
+        if values["latents"] is not None:
+            self.infused = [_dense(t, latents) for t, latents in zip(self.visits(), values["latents"], strict=True)]
+        if values["best_score"] is not None:
+            self.best = (float(values["best_score"]), state.under("best"))
+        return values["seconds"]
+
+
+def _sparse(trace: Trace) -> dict[int, str]:
+    """A trace's thoughts by line, for a checkpoint."""
+    return {i: thought for i, thought in enumerate(trace.latents) if thought is not None}
+
+
+def _dense(trace: Trace, latents: Mapping[str, str]) -> Trace:
+    """The trace with the thoughts of `_sparse`, as JSON gives them back."""
+    return annotate(trace, [latents.get(str(i)) for i in range(len(trace.lines))]) if latents else trace
+
+
+def infuse(
+    source: Any, tokenizer: LineTokenizer, traces: list[Trace], config: MidtrainConfig, round_index: int
+) -> list[Trace]:
+    """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
+    if source is None:
+        return traces
+    how = LatentSampling(config.infuse_temperature, config.estep.longest_thought)
+    decoder = Decoder(source, dtype_of(config.precision))
+    return [
+        rollout.trace
+        for rollout in sample_latents(decoder, tokenizer, traces, how, config.seed, 1_000_000 + round_index)
+    ]

@@ -1,0 +1,300 @@
+"""The run directory: everything one run leaves behind, readable at any moment, and enough to go on after a kill.
+
+    run.json         settings, versions, git commit, fingerprints of data and model; written once, at the start
+    metrics.jsonl    one record per update, as it happens
+    traces.jsonl     sampled programs with their latents
+    checkpoints/     the newest whole checkpoint while the run is under way (see checkpoint.py)
+    model/           the result, a transformers model directory
+    summary.json     the figures; written last, so a run that has it is finished
+
+A run is never overwritten: a new one wants a new folder, and going on (`resume`) wants the same settings, data and
+model. After a kill the metrics are cut back to the checkpoint, and what follows is what would have followed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ra3_lab.runs.files import (
+    SCHEMA_VERSION,
+    JsonLines,
+    explained,
+    fresh_directory,
+    json_text,
+    plain,
+    read_json,
+    read_jsonl,
+    write_json,
+)
+from ra3_lab.runs.signals import Interrupted, StopRequest
+
+if TYPE_CHECKING:
+    from ra3_lab.runs.checkpoint import TrainerState
+
+FREE_SETTINGS = ("checkpoint_every", "json")
+"""Settings that may differ when a run goes on: they change no result."""
+NOTED_SETTINGS = ("device", "threads")
+"""These may differ too, but then sums are taken in another order and the last bits differ."""
+
+
+class RunDirectory:
+    """A run being written, by one process at a time. Make one with `create_run` or `resume_run`."""
+
+    def __init__(self, path: Path, record: dict[str, Any], checkpoint_every: int) -> None:
+        if checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every={checkpoint_every}: updates between two checkpoints, 1 or more.")
+        self.path, self.record = path, record
+        self.checkpoint_every = checkpoint_every
+        self.stop: StopRequest = StopRequest()
+        """Looked at after every update; set by `signals.polite_stop`."""
+        self._lock = _lock(path)
+        self.metrics = JsonLines(path / "metrics.jsonl")
+        self.traces = JsonLines(path / "traces.jsonl")
+        self._saved = -1  # step of the newest checkpoint
+
+    def close(self) -> None:
+        """Let another process have the run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def latest(self) -> TrainerState | None:
+        """The state to go on from, metrics and traces being cut back to it; None where the run has to begin anew."""
+        from ra3_lab.runs.checkpoint import latest_checkpoint, load_state
+
+        found = latest_checkpoint(self.checkpoints)
+        state = load_state(found) if found else None
+        for log in (self.metrics, self.traces):
+            length = state.values["lengths"][log.path.name] if state else 0
+            if log.path.stat().st_size < length:
+                raise ValueError(f"{log.path} is shorter than at the checkpoint: it was cut or replaced.")
+            os.truncate(log.path, length)
+        if state:
+            self._saved = state.step
+        return state
+
+    def history(self) -> list[dict[str, Any]]:
+        """The metrics so far, as they were reported."""
+        return [{k: v for k, v in row.items() if k != "schema_version"} for row in read_jsonl(self.metrics.path)]
+
+    def after_update(self, step: int, capture: Callable[[], TrainerState], last: bool = False) -> None:
+        """To be called after each update: saves when it is time, and stops the run when somebody asked for it.
+
+        Raises Interrupted, the state being saved, and OSError where the checkpoint cannot be written.
+        """
+        asked = self.stop.signum
+        if last or asked is not None or step % self.checkpoint_every == 0:
+            self.save(capture())
+        if asked is not None:
+            raise Interrupted(self.standing(), asked)
+
+    def save(self, state: TrainerState) -> None:
+        """Write a checkpoint; metrics and traces reach the disk first."""
+        from ra3_lab.runs.checkpoint import save_state
+
+        if state.step == self._saved:
+            return
+        state.values["lengths"] = {log.path.name: log.sync() for log in (self.metrics, self.traces)}
+        save_state(self.checkpoints, state)
+        self._saved = state.step
+
+    def standing(self) -> str:
+        """Where the run stands and how to go on, for people."""
+        command = self.record["command"]
+        where = f"at update {self._saved}, saved" if self._saved >= 0 else "before its first checkpoint"
+        return f"stopped {where}; go on with: ra3-lab {command} --resume {self.path}"
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json; from now on the run is finished, and its checkpoint is no longer needed."""
+        write_json(self.path / "summary.json", {"schema_version": SCHEMA_VERSION, **summary})
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def create_run(
+    out: Path, command: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], checkpoint_every: int = 50
+) -> RunDirectory:
+    """A new run in a new or empty folder. `inputs` are fingerprints that must not change while the run is under way.
+
+    Raises FileExistsError where the folder holds anything, OSError where it cannot be written to.
+    """
+    from ra3_lab.runs.provenance import git_state, versions
+
+    if (out / "run.json").exists() and not (out / "summary.json").exists():
+        raise FileExistsError(
+            f"{out} holds a run that is not finished: go on with --resume {out}, choose another --out, or delete it."
+        )
+    (out / "run.json.tmp").unlink(missing_ok=True)  # all that a kill in this function leaves
+    fresh_directory(out)
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings": plain(settings),
+        "inputs": plain(inputs),
+        "versions": versions(),
+        "git": git_state(),
+    }
+    write_json(out / "run.json", record)
+    return RunDirectory(out, record, checkpoint_every)
+
+
+def resume_run(
+    out: Path,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    checkpoint_every: int = 50,
+    say: Callable[[str], None] = print,
+) -> RunDirectory:
+    """Open a run that was stopped or killed. `say` gets what may keep the result from being the same to the last bit.
+
+    Raises FileNotFoundError where there is no run, ValueError where command, settings or inputs are others, OSError
+    where another process is at it.
+    """
+    from ra3_lab.runs.provenance import versions
+
+    record = read_run(out)
+    if record["command"] != command:
+        raise ValueError(f"{out} is a run of `ra3-lab {record['command']}`, not of `ra3-lab {command}`.")
+    for what, now in (("settings", settings), ("inputs", inputs)):
+        for key, was, value in differences(record[what], plain(now)):
+            if key in FREE_SETTINGS:
+                continue
+            told = f"{what[:-1]} {key} was {json_text(was, None)} and is now {json_text(value, None)}"
+            if key not in NOTED_SETTINGS:
+                raise ValueError(
+                    f"{out}: {told}: a run goes on with what it began with; start a new one in a new folder."
+                )
+            say(f"note: {told}; the last bits of the result may differ")
+    for name, was, value in differences(record["versions"], versions()):
+        say(f"note: {name} was {was} and is now {value}; the result may differ")
+    run = RunDirectory(out, record, checkpoint_every)
+    for leftover in [*out.glob("*.tmp"), *out.glob(".*-*")]:  # of a kill in the middle of a write
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return run
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], under: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two records of plain data differ: dotted key, value before, value now (None: not there).
+
+    >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    [('b.c', 2, 3)]
+    """
+    found: list[tuple[str, Any, Any]] = []
+    for key in {**before, **now}:
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{under}{key}.")
+        elif a != b:
+            found.append((under + key, a, b))
+    return found
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """run.json of a run directory. Raises FileNotFoundError where it is none, ValueError for a newer schema."""
+    if not (path / "run.json").is_file():
+        raise FileNotFoundError(f"{path} is no run directory (no run.json): give the --out of a run.")
+    return read_json(path / "run.json")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as a reader sees it, whatever its state."""
+
+    path: Path
+    """The run directory."""
+    record: dict[str, Any]
+    """run.json."""
+    state: Literal["finished", "running", "stopped"]
+    """finished: it has a summary; running: a process holds it; stopped: `--resume` goes on."""
+    updates: int
+    """Updates in the metrics."""
+    last: dict[str, Any]
+    """The newest record of the metrics, {} before the first."""
+    summary: dict[str, Any] | None
+    """summary.json of a finished run."""
+
+
+def view_run(path: Path) -> RunView:
+    """Read a run, also while it is being written. Raises as `read_run` does."""
+    record = read_run(path)
+    summary = read_json(path / "summary.json") if (path / "summary.json").exists() else None
+    rows = read_jsonl(path / "metrics.jsonl")
+    updates = sum(row.get("stage") in ("estep", "mstep") for row in rows)
+    state = "finished" if summary else "running" if _is_locked(path) else "stopped"
+    return RunView(path, record, state, updates, rows[-1] if rows else {}, summary)
+
+
+def model_source(source: str | Path) -> str | Path:
+    """The model directory of a finished run where `source` is a run directory; anything else as it is.
+
+    Raises FileNotFoundError for a run that has no model yet.
+    """
+    path = Path(source)
+    if not (path / "run.json").is_file():
+        return source
+    if not (path / "model").is_dir():
+        raise FileNotFoundError(f"{path} is a run that has no model yet: finish it first (--resume {path}).")
+    return path / "model"
+
+
+# --- one process at a time ----------------------------------------------------------------------------
+
+
+def _lock(path: Path) -> int | None:
+    """Hold the run until the process ends, however it ends; None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise explained(error, f"{path} cannot be written to") from error
+    for pause in (0.1, 0.2, 0.4, None):  # a reader that asks `_is_locked` holds it for a moment
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if pause is None:
+                os.close(descriptor)
+                raise FileExistsError(f"{path} is in use by another process: wait for it, or stop it first.") from None
+            time.sleep(pause)
+    return descriptor
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        import fcntl
+
+        descriptor = os.open(path / ".lock", os.O_RDONLY)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
