@@ -79,7 +79,7 @@ def with_json_target(arguments: Sequence[str]) -> list[str]:
     ['--json', 'found.json', '--seed', '1']
     """
     filled: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         filled.append(word)
         if word == "--json" and following != "-" and not following.endswith(".json"):
             filled.append("-")

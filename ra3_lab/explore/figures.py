@@ -55,7 +55,7 @@ def figure_lengths(record: Mapping[str, Any]) -> go.Figure | None:
             figure.add_trace(_line(arm, lengths, values, "lines+markers", 9, hovertemplate=hover))
     figure.update_xaxes(title="steps in the pipeline", type="category", categoryarray=lengths)
     figure.update_yaxes(title="pass@1 (% of programs)", rangemode="tozero")
-    return _dress(figure, twin.title, 380)
+    return dress(figure, twin.title, 380)
 
 
 def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
@@ -90,7 +90,7 @@ def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
     figure.update_yaxes(title="return (nats)", row=1, col=1)
     figure.update_yaxes(title="F1 and share (%)", range=[0, 104], row=2, col=1)
     figure.update_xaxes(title="E-step updates (dotted line: M-step, new round)", row=2, col=1)
-    return _dress(figure, twin.title, 540)
+    return dress(figure, twin.title, 540)
 
 
 def figure_mstep(record: Mapping[str, Any]) -> go.Figure | None:
@@ -109,7 +109,7 @@ def figure_mstep(record: Mapping[str, Any]) -> go.Figure | None:
         figure.add_trace(trace)
     figure.update_xaxes(title="M-step updates")
     figure.update_yaxes(title="loss (nats per token)", rangemode="tozero")
-    return _dress(figure, twin.title, 380)
+    return dress(figure, twin.title, 380)
 
 
 def figure_validation(record: Mapping[str, Any]) -> go.Figure | None:
@@ -123,7 +123,7 @@ def figure_validation(record: Mapping[str, Any]) -> go.Figure | None:
         figure.add_trace(_line(arm, x, y, "lines+markers", 9, hovertemplate="%{y:.3f}"))
     figure.update_xaxes(title="M-step updates", rangemode="tozero")
     figure.update_yaxes(title="validation score")
-    return _dress(figure, twin.title, 340)
+    return dress(figure, twin.title, 340)
 
 
 def _line(arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str) -> go.Scatter:
@@ -168,7 +168,7 @@ def _running_mean(values: Sequence[float], window: int) -> list[float]:
     return [sum(values[max(0, i + 1 - window) : i + 1]) / min(window, i + 1) for i in range(len(values))]
 
 
-def _dress(figure: go.Figure, title: str, height: int) -> go.Figure:
+def dress(figure: go.Figure, title: str, height: int) -> go.Figure:
     """The common look."""
     figure.update_layout(
         template=go.layout.Template(),

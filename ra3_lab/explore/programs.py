@@ -29,16 +29,16 @@ def annotated_program(example: Mapping[str, Any], bounds: tuple[float, float]) -
     truth = dict(zip(example.get("starts") or [], example.get("truth") or [], strict=False))
     rows, marks = [], []
     for t, line in enumerate(lines):
-        mark = _mark(latents[t], truth, t)
+        mark = mark_of(latents[t], truth, t)
         marks.append(mark)
         if latents[t] is not None:
             gain = gains[t]
             rows.append(
                 f'<tr class="thought"><td></td><td class="code"><code>#{escape(latents[t])}</code></td>'
-                f'<td class="gain">{_bar(gain, bounds)}</td>{_truth_cell(mark, truth, t)}</tr>'
+                f'<td class="gain">{gain_bar(gain, bounds)}</td>{truth_cell(mark, truth, t)}</tr>'
             )
         elif mark == "missed":
-            rows.append(f"<tr><td></td><td></td><td></td>{_truth_cell(mark, truth, t)}</tr>")
+            rows.append(f"<tr><td></td><td></td><td></td>{truth_cell(mark, truth, t)}</tr>")
         rows.append(
             f'<tr><th scope="row">{t + 1}</th><td '
             f'class="code"><code>{escape(line.rstrip(chr(10)))}</code></td>'
@@ -71,7 +71,7 @@ def _padded(example: Mapping[str, Any], key: str, length: int) -> list[Any]:
     return values + [None] * (length - len(values))
 
 
-def _mark(thought: str | None, truth: Mapping[int, str], t: int) -> str:
+def mark_of(thought: str | None, truth: Mapping[int, str], t: int) -> str:
     """Key of GLOSS, or '' where there is nothing to say."""
     if not truth or (thought is None and t not in truth):
         return ""
@@ -82,7 +82,7 @@ def _mark(thought: str | None, truth: Mapping[int, str], t: int) -> str:
     return "hit" if thought.strip() == truth[t].strip() else "other"
 
 
-def _truth_cell(mark: str, truth: Mapping[int, str], t: int) -> str:
+def truth_cell(mark: str, truth: Mapping[int, str], t: int) -> str:
     if not truth:
         return ""
     symbol, words = GLOSS[mark]
@@ -90,7 +90,7 @@ def _truth_cell(mark: str, truth: Mapping[int, str], t: int) -> str:
     return f'<td class="mark {mark}"><span aria-hidden="true">{symbol}</span> {words}{told}</td>'
 
 
-def _bar(gain: Any, bounds: tuple[float, float]) -> str:
+def gain_bar(gain: Any, bounds: tuple[float, float]) -> str:
     """A bar from the zero mark, rightwards for nats gained, leftwards for nats lost, and the number."""
     if not is_number(gain):
         return MISSING

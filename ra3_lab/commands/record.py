@@ -1,0 +1,39 @@
+"""`ra3-lab record`: make the recorded runs that notebooks and explorers replay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+
+def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
+    """Record a short, closely watched RA3 run of the embedded model (under 3 CPU minutes).
+
+    Writes em.json to OUT. This is the one command that overwrites: what it writes follows from model, code and seed.
+
+    Example: ra3-lab record --out data/records
+
+    Args:
+        out: Folder for the records; default: data/records of this checkout.
+        seed: Seed of everything that is drawn.
+        threads: CPU threads.
+    """
+    import torch
+
+    from ra3_lab.models.load import load_model
+    from ra3_lab.recording import RecordingConfig, record_em
+    from ra3_lab.records import save_record, weights_digest
+    from ra3_lab.resources import data_dir, embedded_model_dir
+    from ra3_lab.runs import narrator
+
+    torch.set_num_threads(threads)
+    folder = data_dir() / "records" if out is None else out
+    config = RecordingConfig()
+    config = replace(config, midtrain=replace(config.midtrain, seed=seed, precision="fp32"))
+    with narrator() as say:
+        model, tokenizer = load_model("embedded", "cpu")
+        record = record_em(config, model, tokenizer, say)
+    record |= {"command": f"ra3-lab record --seed {seed}", "base": weights_digest(embedded_model_dir())}
+    save_record(folder / "em.json", record)
+    print(f"{folder / 'em.json'}: {len(record['looks'])} looks at {len(record['programs'])} programs")
+    return 0

@@ -1,0 +1,100 @@
+"""The counterfactual editor's drawing: a comparison of thoughts (`variants`) as view."""
+
+from __future__ import annotations
+
+from html import escape
+
+import plotly.graph_objects as go
+
+from ra3_lab.explore.figures import dress
+from ra3_lab.explore.findings import Twin, number
+from ra3_lab.explore.variants import Comparison
+from ra3_lab.explore.view import View
+
+GLOSSES = {
+    "as it is": "the program as it stands",
+    "no thought": "the thought deleted",
+    "true": "the step that really starts here",
+    "random": "control: a thought of another program",
+    "shuffled": "control: the same words in another order",
+    "filler": "control: dots of the same length",
+    "yours": "the thought you typed",
+}
+"""Variant -> what it is."""
+
+
+def draw_comparison(comparison: Comparison) -> View:
+    """What each thought before the line is worth to the lines it governs, against no thought there."""
+    begin, end = comparison.window
+    changes = {v.name: comparison.change(v) for v in comparison.variants}
+    told = [v for v in comparison.variants if v.name != "no thought"]
+    best = max(told, key=lambda v: changes[v.name])
+    governed = f"line {begin + 1}" if end == begin + 1 else f"lines {begin + 1} to {end}"
+    title = (
+        f"Best for {governed}: {best.name} ({_said(best.thought)}), {number(changes[best.name], 2, sign=True)} nats "
+        "against no thought"
+        if changes[best.name] > 0
+        else f"No thought tried here makes {governed} likelier than no thought"
+    )
+    text = f"Log-likelihood of {governed}, against the same program with no thought before line {begin + 1}: "
+    text += "; ".join(f"{v.name} {number(changes[v.name], 2, sign=True)}" for v in told) + " nats. "
+    doubts = [name for name in ("random", "shuffled", "filler") if name in changes and changes[name] > 0]
+    yours = changes.get("yours", changes.get("as it is", 0.0))
+    if yours > 0 and doubts:
+        text += (
+            f"Controls that help too ({', '.join(doubts)}) show how much of it is not owed to what the thought says."
+        )
+    rows = tuple(
+        (
+            v.name,
+            GLOSSES.get(v.name, ""),
+            _said(v.thought),
+            number(sum(v.logp[begin:end]), 2),
+            number(changes[v.name], 2, sign=True),
+            number(sum(v.logp), 2),
+        )
+        for v in comparison.variants
+    )
+    columns = (
+        "variant",
+        "what it is",
+        "thought",
+        f"log-likelihood of {governed}",
+        "against no thought",
+        "whole program",
+    )
+    code = "".join(comparison.trace.lines[begin:end]).rstrip()
+    body = f'<pre aria-label="The governed lines">{escape(code)}</pre>'
+    return View(Twin(title, text.strip(), columns, rows), body, figure_comparison(comparison), (1, 2))
+
+
+def figure_comparison(comparison: Comparison) -> go.Figure:
+    """A bar a variant: nats against no thought; controls are hatched."""
+    told = [v for v in comparison.variants if v.name != "no thought"][::-1]
+    values = [comparison.change(v) for v in told]
+    control = ["random", "shuffled", "filler"]
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=[f"{v.name} " for v in told],
+            orientation="h",
+            marker={
+                "color": ["#767676" if v.name in control else "#0072B2" for v in told],
+                "pattern": {"shape": ["/" if v.name in control else "" for v in told], "fgcolor": "#ffffff"},
+            },
+            text=[f"{escape(_said(v.thought))}" for v in told],
+            textposition="none",
+            hovertemplate="%{text}: %{x:.2f} nats<extra></extra>",
+            showlegend=False,
+        )
+    )
+    figure.update_xaxes(
+        title="nats gained by the governed lines against no thought", zeroline=True, zerolinecolor="#767676"
+    )
+    figure = dress(figure, "", 120 + 34 * len(told))
+    figure.update_layout(hovermode="closest", showlegend=False)
+    return figure
+
+
+def _said(thought: str | None) -> str:
+    return "no thought" if thought is None else f"#{thought}"

@@ -1,0 +1,154 @@
+"""Explorers: controls on a pure function that draws a `View`.
+
+    controls (a slider, a choice, something to click)  ->  draw(**values)  ->  View
+
+An `Explorer` knows nothing of notebooks. In one it shows itself through ipywidgets (`widgets`, imported when first
+shown); `to_html` writes a page that works without kernel and network (`page`); `to_text` and `table` give the same in
+words and numbers. A control of kind "click" is set by clicking in the drawing: elements marked `data-set="name=value"`
+set it, elements marked `data-when="name=value"` are shown while it has that value.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ra3_lab.explore.view import View
+
+LARGEST_PAGE = 400  # views that an exported page may hold
+
+
+@dataclass(frozen=True)
+class Control:
+    """Something that a reader can set."""
+
+    name: str
+    """Keyword of the drawing function."""
+    label: str
+    """What the reader sees beside it."""
+    values: tuple[Any, ...]
+    """What it can be set to, in order."""
+    default: Any
+    """What it is at first; one of `values`."""
+    kind: Literal["slider", "choice", "click"] = "slider"
+    """A slider over ordered values, a choice among names, or set by clicking in the drawing."""
+    shown: tuple[str, ...] = ()
+    """How each value reads; () for the values themselves."""
+    exported: tuple[Any, ...] = ()
+    """The values that an exported page has; () for all."""
+
+    def __post_init__(self) -> None:
+        if self.default not in self.values:
+            raise ValueError(f"control {self.name!r}: the default {self.default!r} is not among its values.")
+        if self.shown and len(self.shown) != len(self.values):
+            raise ValueError(f"control {self.name!r}: {len(self.shown)} readings of {len(self.values)} values.")
+        if not set(self.exported) <= set(self.values):
+            raise ValueError(f"control {self.name!r}: exported values must be among its values.")
+
+    def reading(self, value: Any) -> str:
+        """How this value reads."""
+        return self.shown[self.values.index(value)] if self.shown else str(value)
+
+    @property
+    def on_page(self) -> tuple[Any, ...]:
+        """The values that an exported page has, the default always among them."""
+        kept = {*self.exported, self.default} if self.exported else set(self.values)
+        return tuple(value for value in self.values if value in kept)
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A drawing with controls."""
+
+    name: str
+    """Short name: file names and ids are made of it."""
+    title: str
+    """What it is called."""
+    intro: str
+    """One or two sentences: what to do with it and what to look for."""
+    controls: tuple[Control, ...]
+    """What can be set."""
+    draw: Callable[..., View]
+    """Pure: the values of all controls by name -> what to show."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """Where the reader has put the controls; the widget keeps it up to date."""
+
+    def __post_init__(self) -> None:
+        for control in self.controls:
+            self.state.setdefault(control.name, control.default)
+
+    def view(self, **values: Any) -> View:
+        """What it shows; controls that are not named are where they stand. Raises ValueError for an unknown control
+        or value, naming those there are.
+        """
+        return self.draw(**{**self.state, **self._checked(values)})
+
+    def set(self, **values: Any) -> None:
+        """Put controls somewhere, as if by hand."""
+        self.state.update(self._checked(values))
+
+    def to_text(self, **values: Any) -> str:
+        """In words and as a plain table."""
+        return f"{self.title}\n{self.setting(**values)}\n\n{self.view(**values).to_text()}"
+
+    def table(self, **values: Any) -> list[dict[str, str]]:
+        """The numbers behind it, a dict a row."""
+        twin = self.view(**values).twin
+        return [dict(zip(twin.columns, row, strict=True)) for row in twin.rows]
+
+    def setting(self, **values: Any) -> str:
+        """Where the controls stand, in words."""
+        at = {**self.state, **self._checked(values)}
+        return "; ".join(f"{c.label}: {c.reading(at[c.name])}" for c in self.controls if c.kind != "click")
+
+    def to_html(self) -> str:
+        """A page of its own: works from a file, offline, without a kernel."""
+        from ra3_lab.explore.page import render_page
+
+        return render_page(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write that page; returns its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.to_html(), encoding="utf-8")
+        return path
+
+    def widget(self) -> Any:
+        """The ipywidgets version; raises ModuleNotFoundError, with what to install, where ipywidgets is missing."""
+        from ra3_lab.explore.widgets import explorer_widget
+
+        return explorer_widget(self)
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every setting that an exported page has, clicks at their default. Raises ValueError where there are too
+        many.
+        """
+        axes = [c.on_page if c.kind != "click" else (c.default,) for c in self.controls]
+        count = 1
+        for axis in axes:
+            count *= len(axis)
+        if count > LARGEST_PAGE:
+            raise ValueError(
+                f"explorer {self.name!r}: {count} settings on one page, {LARGEST_PAGE} at most: export fewer values."
+            )
+        for values in itertools.product(*axes):
+            yield {control.name: value for control, value in zip(self.controls, values, strict=True)}
+
+    def _checked(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = {control.name: control for control in self.controls}
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(f"{self.name} has no control {name!r}; there are {', '.join(known)}.")
+            if value not in known[name].values:
+                allowed = ", ".join(map(str, known[name].values[:12]))
+                raise ValueError(f"{self.name}: {name}={value!r} is not one of {allowed}.")
+        return values
+
+    def _ipython_display_(self) -> None:
+        from ra3_lab.explore.display import show
+
+        show(self)

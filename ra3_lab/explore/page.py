@@ -1,0 +1,83 @@
+"""An explorer as one HTML page: every setting drawn in advance, no kernel, no network, nothing loaded from
+elsewhere."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from ra3_lab.explore.explorer import Control, Explorer
+
+_CONFIG = {"displayModeBar": False, "displaylogo": False, "responsive": True}
+
+
+def asset(name: str) -> str:
+    """Text of a file beside this module."""
+    return (files("ra3_lab.explore") / name).read_text(encoding="utf-8")
+
+
+def render_page(explorer: Explorer) -> str:
+    """The page as text; same explorer, same text."""
+    views = []
+    for values in explorer.grid():
+        view = explorer.view(**values)
+        figure = view.figure_json()
+        views.append({"head": view.head(), "tail": view.tail(), "figure": json.loads(figure) if figure else None})
+    controls = [control for control in explorer.controls if control.kind != "click"]
+    data = {
+        "sizes": [len(control.on_page) for control in controls],
+        "clicks": {c.name: str(explorer.state[c.name]) for c in explorer.controls if c.kind == "click"},
+        "views": views,
+        "config": _CONFIG,
+    }
+    plotly = ""
+    if any(view["figure"] for view in views):
+        from plotly.offline import get_plotlyjs
+
+        plotly = f"<script>{get_plotlyjs()}</script>\n"
+    fields = "".join(_field(explorer, control) for control in controls)
+    title = escape(explorer.title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        f"<title>{title}</title>\n<style>\n{asset('explore.css')}</style>\n{plotly}</head>\n"
+        f'<body class="ra3-page">\n<main class="ra3">\n<h1>{title}</h1>\n'
+        f'<p class="intro">{escape(explorer.intro)}</p>\n<form class="controls" aria-label="Controls">{fields}</form>\n'
+        "<noscript><p>Moving the controls needs JavaScript; what follows is the first setting.</p></noscript>\n"
+        f'<div id="head">{views and _initial(explorer)}</div>\n'
+        '<div id="figure" class="plot" role="img" aria-label="figure"></div>\n<div id="tail"></div>\n</main>\n'
+        f'<script type="application/json" id="data">{_safe(data)}</script>\n'
+        f"<script>\n{asset('pane.js')}{asset('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _initial(explorer: Explorer) -> str:
+    return explorer.view(**{c.name: c.default for c in explorer.controls if c.kind != "click"}).head()
+
+
+def _field(explorer: Explorer, control: Control) -> str:
+    """A labelled range input or select, counted in places of `on_page`."""
+    name, label = f"control-{control.name}", escape(control.label)
+    at = control.on_page.index(
+        explorer.state[control.name] if explorer.state[control.name] in control.on_page else control.default
+    )
+    readings = [control.reading(value) for value in control.on_page]
+    if control.kind == "slider":
+        shown = escape(json.dumps(readings), quote=True)
+        return (
+            f'<div class="field"><label for="{name}">{label}</label><input type="range" id="{name}" min="0" '
+            f'max="{len(readings) - 1}" step="1" value="{at}" data-readings="{shown}" '
+            f'aria-valuetext="{escape(readings[at])}"><output for="{name}">{escape(readings[at])}</output></div>'
+        )
+    options = "".join(
+        f'<option value="{i}"{" selected" if i == at else ""}>{escape(reading)}</option>'
+        for i, reading in enumerate(readings)
+    )
+    return f'<div class="field"><label for="{name}">{label}</label><select id="{name}">{options}</select></div>'
+
+
+def _safe(data: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,167 @@
+"""The notebooks: built from their sources, and executed from fresh kernels, offline."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ra3_lab import notebooks
+from ra3_lab.notebooks import Cell, build, notebook_text, parse_percent, touched
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((REPO_ROOT / "notebooks" / "src").glob("*.py"))
+FAST = ("05_estep",)
+"""Executed by the fast tests; the others by the slow ones."""
+
+
+def test_there_are_notebooks():
+    assert SOURCES
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_committed_notebook_is_what_its_source_gives(source):
+    built = source.parent.parent / f"{source.stem}.ipynb"
+    assert built.exists(), f"run `ra3-lab notebooks`: {built.name} is missing"
+    assert built.read_text() == notebook_text(source.read_text(), source.stem), "run `ra3-lab notebooks`"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_built_notebook_is_valid_and_carries_nothing_of_a_run(source):
+    import nbformat
+
+    notebook = json.loads((source.parent.parent / f"{source.stem}.ipynb").read_text())
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook["metadata"]
+    assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in notebook["cells"])
+    first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert "minutes=" in "".join(first["source"]) and "memory_gb=" in "".join(first["source"])
+
+
+def test_no_notebook_without_a_source():
+    stems = {path.stem for path in SOURCES}
+    assert {path.stem for path in (REPO_ROOT / "notebooks").glob("*.ipynb")} == stems
+
+
+# --- the build ----------------------------------------------------------------------------------------
+
+
+def test_cells_are_cut_at_marks():
+    cells = parse_percent("# %% [markdown]\n# a\n\n# b\n\n# %%\nx = 1\n\ny = 2\n\n# %%\n")
+    assert cells == [Cell("markdown", "a\n\nb"), Cell("code", "x = 1\n\ny = 2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", r"one\.py:1: 'x = 1' stands before the first"),
+        ("# %% [raw]\n", r"one\.py:1: '# %% \[raw\]' is unknown"),
+        ("# %% [markdown]\n# a\nb\n", r"one\.py:3: 'b' in a text cell is no comment"),
+        ("# %%\n" + "x = 1\n" * 16, r"one\.py:1: a code cell of 16 lines; 15 at most"),
+    ],
+)
+def test_a_bad_source_is_refused_with_its_line(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_percent(text, "one.py")
+
+
+def test_building_writes_checks_and_spares_work(tmp_path):
+    (tmp_path / "src").mkdir()
+    source, target = tmp_path / "src" / "one.py", tmp_path / "one.ipynb"
+    source.write_text("# %%\nx = 1\n")
+    assert build(tmp_path, check=True) == [target] and not target.exists()
+    assert build(tmp_path) == [target]
+    assert build(tmp_path) == []
+
+    source.write_text("# %%\nx = 2\n")  # the source changed, the notebook was not touched
+    assert build(tmp_path) == [target]
+
+    notebook = json.loads(target.read_text())
+    notebook["cells"][0]["source"] = ["x = 99\n"]  # a student's work
+    target.write_text(json.dumps(notebook))
+    assert touched(notebook)
+    with pytest.raises(FileExistsError, match="run or edited since it was built"):
+        build(tmp_path)
+    assert build(tmp_path, force=True) == [target]
+    assert not touched(json.loads(target.read_text()))
+
+
+def test_a_notebook_that_was_run_counts_as_touched():
+    notebook = json.loads(notebook_text("# %%\nx = 1\n", "one"))
+    assert not touched(notebook)
+    notebook["cells"][0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1"}]
+    assert touched(notebook)
+
+
+def test_a_folder_without_sources_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no notebook sources in"):
+        build(tmp_path)
+
+
+def test_the_command_says_what_is_out_of_date(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "one.py").write_text("# %%\nx = 1\n")
+    command = [sys.executable, "-m", "ra3_lab", "notebooks", "--folder", str(tmp_path)]
+    checked = subprocess.run([*command, "--check"], capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (1, "one.ipynb is out of date\n")
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "one.ipynb built\n"
+    assert subprocess.run([*command, "--check"]).returncode == 0
+
+
+# --- execution ----------------------------------------------------------------------------------------
+
+NO_NETWORK = """
+import socket
+_connect = socket.socket.connect
+def _guard(self, address):
+    if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"this test has no network, and {address} was asked for")
+    return _connect(self, address)
+socket.socket.connect = _guard
+"""
+
+
+def execute(name: str, folder: Path, monkeypatch) -> list[dict]:
+    """Run a notebook from a fresh kernel that refuses every connection to elsewhere; returns its executed cells."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(REPO_ROOT)]))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    monkeypatch.setenv("RA3_RUNS", str(folder / "runs"))
+    notebook = nbformat.read(REPO_ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    return notebook.cells
+
+
+def check_outputs(cells: list[dict]) -> None:
+    """No error, no warning, and every explorer shown."""
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            assert output["output_type"] != "error", output
+            if output["output_type"] == "stream" and output["name"] == "stderr":
+                raise AssertionError(f"a cell wrote to stderr:\n{cell['source']}\n\n{output['text']}")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_notebook_runs_from_a_fresh_kernel_offline(name, tmp_path, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    check_outputs(execute(name, tmp_path, monkeypatch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [path.stem for path in SOURCES if path.stem not in FAST])
+def test_every_other_notebook_runs_too(name, tmp_path, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    check_outputs(execute(name, tmp_path, monkeypatch))
+
+
+def test_longest_cell_is_what_the_style_asks_for():
+    assert notebooks.LONGEST_CELL == 15
