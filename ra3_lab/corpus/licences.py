@@ -1,0 +1,170 @@
+"""Whose code it is: the licence of a file, from the nearest place that says it.
+
+In this order: an SPDX line in the file's head; then, going up from the file's folder, a licence file, or the metadata
+of the installed distribution that the file belongs to; above the folder that was given only as far as the root of the
+project it is in (`pyproject.toml`, `setup.py`, `.git`), or the folder it was installed into. A note for people who
+choose what to train on, not a lawyer's opinion: what a licence text is called goes by its first tell-tale words, and
+"unrecognised" and "none found" are said as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.parser import HeaderParser
+from functools import lru_cache
+from pathlib import Path
+
+_SPDX = re.compile(r"SPDX-License-Identifier:[ \t]*([\w.+() -]*[\w.+)])")
+_FILE = re.compile(r"(?i)^(un)?(licen[cs]e|copying)([-._ ].*)?$")
+_CODE_SUFFIXES = (".py", ".pyc", ".js", ".ts", ".c", ".h")
+_TELL_TALES = (
+    ("Apache-2.0", r"apache license,? version 2\.0|apache license version 2\.0"),
+    ("AGPL-3.0", r"gnu affero general public license"),
+    ("LGPL", r"gnu (lesser|library) general public license"),
+    ("GPL-3.0", r"gnu general public license (as published .{0,80})?version 3"),
+    ("GPL-2.0", r"gnu general public license (as published .{0,80})?version 2"),
+    ("MPL-2.0", r"mozilla public license,? (version|v\.) ?2\.0"),
+    ("PSF-2.0", r"python software foundation license|psf license agreement"),
+    ("Unlicense", r"this is free and unencumbered software"),
+    ("BSL-1.0", r"boost software license"),
+    ("CC0-1.0", r"cc0 1\.0"),
+    ("Zlib", r"this software is provided 'as-is', without any express or implied warranty"),
+    ("MIT", r"permission is hereby granted, free of charge"),
+    ("ISC", r"permission to use, copy, modify,? and(/or)? distribute"),
+    ("BSD", r"redistribution and use in source and binary forms"),
+)
+_CLASSIFIERS = {
+    "MIT License": "MIT",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD",
+    "Python Software Foundation License": "PSF-2.0",
+    "ISC License (ISCL)": "ISC",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "The Unlicense (Unlicense)": "Unlicense",
+}
+_ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+NONE = "none found"
+UNRECOGNISED = "unrecognised"
+
+
+def named(text: str) -> str:
+    """What a licence text is called (SPDX where there is one name), or 'unrecognised'.
+
+    >>> named("Permission is hereby granted,\\n free of charge, to any person")
+    'MIT'
+    """
+    words = " ".join(text[:12_000].lower().split())
+    found = [(match.start(), name) for name, pattern in _TELL_TALES if (match := re.search(pattern, words))]
+    if not found:
+        return UNRECOGNISED
+    name = min(found)[1]
+    if name == "BSD":
+        return "BSD-3-Clause" if "neither the name" in words or "names of its contributors" in words else "BSD-2-Clause"
+    return name
+
+
+def licence_of(path: Path, root: Path, head: str) -> tuple[str, str]:
+    """Name of the licence of the file `path` somewhere under `root`, and where that is said (relative to `root` where
+    it is inside). `head` is the beginning of the file's text.
+    """
+    if spdx := _SPDX.search(head):
+        return spdx[1], "SPDX line"
+    folder = path.parent
+    return _nearest(folder, root, path.name if _owners(folder) else "")
+
+
+@lru_cache(maxsize=4096)
+def _nearest(folder: Path, root: Path, name: str) -> tuple[str, str]:
+    """The licence that holds in `folder`; `name` is a file's where distributions are installed right there."""
+    for place in _places(folder, root):
+        if files := _licence_files(place):
+            return ", ".join(sorted({named(_read(file)) for file in files})), _shown(files[0], root)
+        if found := _distribution(place, folder / name):
+            return found
+    return NONE, ""
+
+
+def _places(folder: Path, root: Path) -> Iterator[Path]:
+    """The folder and those above it, up to the one that was given, or to the top of what that is part of."""
+    top = next((place for place in (root, *root.parents) if _is_project(place) or _owners(place)), root)
+    for place in (folder, *folder.parents):
+        yield place
+        if place == top:
+            return
+
+
+def _is_project(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _ROOTS)
+
+
+def _licence_files(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [e for e in entries if _FILE.match(e.name) and e.suffix not in _CODE_SUFFIXES and e.is_file()][:4]
+
+
+def _read(path: Path) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(20_000)
+    except OSError:
+        return ""
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _distribution(site: Path, child: Path) -> tuple[str, str] | None:
+    """Licence by the metadata of the distribution that installed `child` into `site`."""
+    owners = _owners(site)
+    if not owners:
+        return None
+    parts = child.relative_to(site).parts
+    for length in (2, 1):
+        owner = owners.get("/".join(parts[:length]))
+        if owner:
+            return _metadata_licence(site / owner), f"metadata of {owner.removesuffix('.dist-info')}"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _owners(site: Path) -> dict[str, str]:
+    """Per entry of a site-packages folder (and of its namespace packages) the .dist-info that installed it."""
+    owners: dict[str, str] = {}
+    shared: set[str] = set()
+    for info in sorted(site.glob("*.dist-info")):
+        try:
+            record = (info / "RECORD").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        entries = {"/".join(line.split(",", 1)[0].strip('"').split("/")[:2]) for line in record.splitlines()}
+        for top in {entry.split("/")[0] for entry in entries}:
+            if owners.setdefault(top, info.name) != info.name:
+                shared.add(top)
+        for entry in entries:
+            owners.setdefault(entry, info.name)
+    for top in shared:  # which distribution is meant, only the second part can tell
+        owners.pop(top, None)
+    return owners
+
+
+@lru_cache(maxsize=1024)
+def _metadata_licence(info: Path) -> str:
+    metadata = HeaderParser().parsestr(_read(info / "METADATA"))
+    if expression := metadata.get("License-Expression"):
+        return expression.strip()
+    for classifier in metadata.get_all("Classifier", []):
+        name = classifier.split(" :: ")[-1]
+        if classifier.startswith("License :: ") and name != "OSI Approved":
+            return _CLASSIFIERS.get(name, name)
+    text = (metadata.get("License") or "").strip()
+    if text and "\n" not in text and len(text) < 60:
+        return text
+    files = sorted([*_licence_files(info), *_licence_files(info / "licenses")])
+    if files:
+        return ", ".join(sorted({named(_read(file)) for file in files}))
+    return named(text) if text else NONE
