@@ -21,8 +21,21 @@ if "torch" not in sys.modules:
 
 # Public name -> module that defines it, without the leading package name.
 _LAZY: dict[str, str] = {
+    "EStepConfig": "midtrain.estep",
+    "MStepConfig": "midtrain.mstep",
+    "MidtrainConfig": "midtrain.em",
+    "Trace": "trace",
     "data_dir": "resources",
+    "em": "api",
     "embedded_model_dir": "resources",
+    "estep": "api",
+    "evaluate": "evaluate",  # a package that can be called
+    "load_config": "config",
+    "load_model": "api",
+    "load_run": "api",
+    "load_traces": "api",
+    "mstep": "api",
+    "ntp": "api",
 }
 
 
@@ -30,7 +43,8 @@ def __getattr__(name: str) -> Any:
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {sorted(_LAZY)}")
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    found = importlib.import_module(f"{__name__}.{module}")
+    value = found if module == name else getattr(found, name)
     globals()[name] = value
     return value
 

@@ -37,6 +37,7 @@ def run(
     heldout: str | None = None,
     ids: tuple[int, int] | None = None,
     heldout_ids: tuple[int, int] | None = None,
+    language: str = "python",
     max_tokens: int | None = None,
     heldout_samples: tuple[int, ...] = (1, 8),
     device: str = "auto",
@@ -64,6 +65,7 @@ def run(
         heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: every tenth of the data.
         ids: Use only rows whose numeric task_id lies between these two, both included.
         heldout_ids: The same for the held-out programs.
+        language: python or sql; decides where lines end and how a comment begins.
         heldout_samples: Numbers K of thoughts sampled per held-out program; the bound is reported for each, and time
             grows with their sum.
         max_tokens: Leave out programs of more tokens (counted and reported); default: half of the model's context.
@@ -85,6 +87,7 @@ def run(
         "heldout": heldout,
         "ids": ids,
         "heldout_ids": heldout_ids,
+        "language": language,
         "max_tokens": max_tokens,
         "heldout_samples": heldout_samples,
         "device": device,
@@ -113,16 +116,16 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: b
 
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
-    from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
+    from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
 
     torch.set_num_threads(given["threads"])
     base, tokenizer = load_model(model_source(given["model"]), given["device"])
     limit = given["max_tokens"] or base.config.max_position_embeddings // 2
-    training, left_out = _read(given["data"], given["ids"], tokenizer, limit)
+    training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:
         test, training = training[::10], [t for i, t in enumerate(training) if i % 10]
     else:
-        test, _ = _read(given["heldout"], given["heldout_ids"], tokenizer, limit)
+        test, _ = _read(given["heldout"], given["heldout_ids"], given["language"], tokenizer, limit)
     if not training:
         raise ValueError(
             f"{given['data']}: no program is left to train on (every tenth is held out): add programs or give "
@@ -132,8 +135,8 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: b
         "programs": len(training),
         "heldout_programs": len(test),
         "left_out": left_out,
-        "data_sha256": digest_of_texts(text for t in training for text in (t.prompt, *t.lines)),
-        "heldout_sha256": digest_of_texts(text for t in test for text in (t.prompt, *t.lines)),
+        "data_sha256": digest_of_traces(training),
+        "heldout_sha256": digest_of_traces(test),
         "model_sha256": digest_of_weights(base),
     }
     open_run = resume_run if resuming else create_run
@@ -201,21 +204,15 @@ def _finish(
 
 
 def _read(
-    source: str, ids: tuple[int, int] | None, tokenizer: LineTokenizer, limit: int
+    source: str, ids: tuple[int, int] | None, language: str, tokenizer: LineTokenizer, limit: int
 ) -> tuple[list[Trace], dict[str, int]]:
     """Traces that fit, and counts by reason of those left out."""
     from collections import Counter
 
-    from ra3_lab.corpus import load_corpus
-    from ra3_lab.evaluate.latents import trace_of
-    from ra3_lab.tasks.pipelines import load_split
+    from ra3_lab.api import load_traces
 
     refused: Counter[str] = Counter()
-    if source == "pipelines":
-        traces = [trace_of(task) for task in load_split("expert")]
-    else:
-        corpus = load_corpus(source, ids)
-        traces, refused = corpus.traces, corpus.refused
+    traces = load_traces(source, ids, language, report=refused)
     kept = [t for t in traces if len(tokenizer.encode_trace(t).ids) <= limit]
     if len(kept) < len(traces):
         refused[f"more than {limit} tokens"] += len(traces) - len(kept)

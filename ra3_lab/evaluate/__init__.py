@@ -2,7 +2,14 @@
 
 `passk.py`: pass@k and intervals over tasks and seeds. `segmentation.py`: latents against the true segments.
 `seeds.py`: the arms over several training seeds. The other modules here run a model.
+
+The package can be called: `ra3_lab.evaluate(model, tokenizer, data)` is `ra3_lab.api.evaluate`. A function of that name
+would be hidden by this package, or hide it, depending on what is imported first.
 """
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from ra3_lab.evaluate.passk import Interval, bootstrap_ci, paired_difference_ci, pass_at_k, pass_at_k_tasks
 from ra3_lab.evaluate.seeds import summarise_seeds
@@ -37,3 +44,15 @@ __all__ = [
     "think_share",
     "thought_durations",
 ]
+
+
+class _Callable(ModuleType):
+    """This package, with a call operator."""
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        from ra3_lab.api import evaluate
+
+        return evaluate(*arguments, **settings)
+
+
+sys.modules[__name__].__class__ = _Callable

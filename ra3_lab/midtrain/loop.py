@@ -84,7 +84,7 @@ class EMLoop:
         )
         self.tuner = FineTuner(self.pi, tokenizer, replace(config.mstep, updates=self.msteps), config.precision)
         self.order = program_order(config.seed, len(corpus), self.msteps, config.mstep.programs)
-        self.chooser = np.random.default_rng([config.seed, 0xE57E])
+        self.chooser = estep_generator(config.seed)
         self.round = self.estep_done = self.mstep_done = 0  # updates of this round
         self.estep_updates = 0  # E-step updates of all rounds
         self.infused: list[Trace] | None = None  # what this round's M-step trains on
@@ -118,7 +118,17 @@ class EMLoop:
             self.estep_tokens += self.estep.tokens
             self.estep = None
         source = self.q if self.plan[self.round][0] else self.base
-        self.infused = infuse(source, self.tokenizer, self.visits(), self.config, self.round)
+        config = self.config
+        self.infused = infuse(
+            source,
+            self.tokenizer,
+            self.visits(),
+            config.infuse_temperature,
+            config.estep.longest_thought,
+            config.precision,
+            config.seed,
+            self.round,
+        )
 
     def visits(self) -> list[Trace]:
         """The programs of this round's M-step in order, without latents."""
@@ -186,15 +196,25 @@ def _dense(trace: Trace, latents: Mapping[str, str]) -> Trace:
     return annotate(trace, [latents.get(str(i)) for i in range(len(trace.lines))]) if latents else trace
 
 
+def estep_generator(seed: int) -> np.random.Generator:
+    """What chooses the programs of the E-step, and nothing else."""
+    return np.random.default_rng([seed, 0xE57E])
+
+
 def infuse(
-    source: Any, tokenizer: LineTokenizer, traces: list[Trace], config: MidtrainConfig, round_index: int
+    source: Any,
+    tokenizer: LineTokenizer,
+    traces: list[Trace],
+    temperature: float,
+    longest_thought: int,
+    precision: str,
+    seed: int,
+    round_index: int,
 ) -> list[Trace]:
     """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
     if source is None:
         return traces
-    how = LatentSampling(config.infuse_temperature, config.estep.longest_thought)
-    decoder = Decoder(source, dtype_of(config.precision))
-    return [
-        rollout.trace
-        for rollout in sample_latents(decoder, tokenizer, traces, how, config.seed, 1_000_000 + round_index)
-    ]
+    how = LatentSampling(temperature, longest_thought)
+    decoder = Decoder(source, dtype_of(precision))
+    rollouts = sample_latents(decoder, tokenizer, traces, how, seed, 1_000_000 + round_index)
+    return [rollout.trace for rollout in rollouts]

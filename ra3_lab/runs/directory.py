@@ -54,6 +54,8 @@ class RunDirectory:
         self.checkpoint_every = checkpoint_every
         self.stop: StopRequest = StopRequest()
         """Looked at after every update; set by `signals.polite_stop`."""
+        self.go_on = f"ra3-lab {record['command']} --resume {path}"
+        """How to go on with the run, as told to who stops it."""
         self._lock = _lock(path)
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.traces = JsonLines(path / "traces.jsonl")
@@ -118,9 +120,8 @@ class RunDirectory:
 
     def standing(self) -> str:
         """Where the run stands and how to go on, for people."""
-        command = self.record["command"]
         where = f"at update {self._saved}, saved" if self._saved >= 0 else "before its first checkpoint"
-        return f"stopped {where}; go on with: ra3-lab {command} --resume {self.path}"
+        return f"stopped {where}; go on with: {self.go_on}"
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json; from now on the run is finished, and its checkpoint is no longer needed."""

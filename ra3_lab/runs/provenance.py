@@ -61,6 +61,11 @@ def digest_of_texts(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+def digest_of_traces(traces: Iterable[Any]) -> str:
+    """SHA-256 of programs and their latents."""
+    return digest_of_texts(str((t.prompt, t.lines, t.latents)) for t in traces)
+
+
 def digest_of_weights(model: Any) -> str:
     """SHA-256 of a torch module's parameters, names and bits, tied ones once."""
     import torch
