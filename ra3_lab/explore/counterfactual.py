@@ -15,6 +15,7 @@ GLOSSES = {
     "as it is": "the program as it stands",
     "no thought": "the thought deleted",
     "true": "the step that really starts here",
+    "swapped": "the thought that stands next in the program",
     "random": "control: a thought of another program",
     "shuffled": "control: the same words in another order",
     "filler": "control: dots of the same length",

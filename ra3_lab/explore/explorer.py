@@ -5,7 +5,8 @@
 An `Explorer` knows nothing of notebooks. In one it shows itself through ipywidgets (`widgets`, imported when first
 shown); `to_html` writes a page that works without kernel and network (`page`); `to_text` and `table` give the same in
 words and numbers. A control of kind "click" is set by clicking in the drawing: elements marked `data-set="name=value"`
-set it, elements marked `data-when="name=value"` are shown while it has that value.
+set it, elements marked `data-when="name=value"` are shown while it has that value. An `Action` is what a button does:
+something slower, drawn below.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from ra3_lab.explore.view import View
 
 LARGEST_PAGE = 400  # views that an exported page may hold
+LONGEST_TEXT = 200  # characters that a text control takes
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,18 @@ class Control:
     """What it can be set to, in order."""
     default: Any
     """What it is at first; one of `values`."""
-    kind: Literal["slider", "choice", "click"] = "slider"
-    """A slider over ordered values, a choice among names, or set by clicking in the drawing."""
+    kind: Literal["slider", "choice", "click", "text"] = "slider"
+    """A slider over ordered values, a choice among names, set by clicking in the drawing, or any one line of text."""
     shown: tuple[str, ...] = ()
     """How each value reads; () for the values themselves."""
     exported: tuple[Any, ...] = ()
     """The values that an exported page has; () for all."""
+    redraws: bool = True
+    """False for a click that the drawing answers by itself, through `data-when`."""
 
     def __post_init__(self) -> None:
+        if self.kind == "text":
+            return
         if self.default not in self.values:
             raise ValueError(f"control {self.name!r}: the default {self.default!r} is not among its values.")
         if self.shown and len(self.shown) != len(self.values):
@@ -52,11 +58,32 @@ class Control:
         """How this value reads."""
         return self.shown[self.values.index(value)] if self.shown else str(value)
 
+    def accepts(self, value: Any) -> bool:
+        """Whether it can be set to this."""
+        if self.kind == "text":
+            return isinstance(value, str) and len(value) <= LONGEST_TEXT and not set("\n\r") & set(value)
+        return value in self.values
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether an exported page has a view for each of its values."""
+        return self.kind in ("slider", "choice") or (self.kind == "click" and self.redraws)
+
     @property
     def on_page(self) -> tuple[Any, ...]:
         """The values that an exported page has, the default always among them."""
         kept = {*self.exported, self.default} if self.exported else set(self.values)
         return tuple(value for value in self.values if value in kept)
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button: something that takes longer than a moment."""
+
+    label: str
+    """What stands on it."""
+    run: Callable[..., View]
+    """The values of all controls by name -> what to show below the drawing."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,8 @@ class Explorer:
     """What can be set."""
     draw: Callable[..., View]
     """Pure: the values of all controls by name -> what to show."""
+    actions: tuple[Action, ...] = ()
+    """Buttons."""
     state: dict[str, Any] = field(default_factory=dict)
     """Where the reader has put the controls; the widget keeps it up to date."""
 
@@ -102,7 +131,9 @@ class Explorer:
     def setting(self, **values: Any) -> str:
         """Where the controls stand, in words."""
         at = {**self.state, **self._checked(values)}
-        return "; ".join(f"{c.label}: {c.reading(at[c.name])}" for c in self.controls if c.kind != "click")
+        return "; ".join(
+            f"{c.label}: {c.reading(at[c.name])}" for c in self.controls if c.kind not in ("click", "text")
+        )
 
     def to_html(self) -> str:
         """A page of its own: works from a file, offline, without a kernel."""
@@ -127,7 +158,7 @@ class Explorer:
         """Every setting that an exported page has, clicks at their default. Raises ValueError where there are too
         many.
         """
-        axes = [c.on_page if c.kind != "click" else (c.default,) for c in self.controls]
+        axes = [c.on_page if c.on_grid else (c.default,) for c in self.controls]
         count = 1
         for axis in axes:
             count *= len(axis)
@@ -143,9 +174,9 @@ class Explorer:
         for name, value in values.items():
             if name not in known:
                 raise ValueError(f"{self.name} has no control {name!r}; there are {', '.join(known)}.")
-            if value not in known[name].values:
-                allowed = ", ".join(map(str, known[name].values[:12]))
-                raise ValueError(f"{self.name}: {name}={value!r} is not one of {allowed}.")
+            if not known[name].accepts(value):
+                allowed = ", ".join(map(str, known[name].values[:12])) or f"one line of {LONGEST_TEXT} characters"
+                raise ValueError(f"{self.name}: {name}={value!r} is not allowed; it can be {allowed}.")
         return values
 
     def _ipython_display_(self) -> None:

@@ -1,17 +1,17 @@
-// Driver of an exported page: the controls choose one of the views that were drawn in advance.
+// Driver of an exported page: controls and clicks choose one of the views that were drawn in advance.
 const data = JSON.parse(document.getElementById("data").textContent);
-const inputs = [...document.querySelectorAll(".controls input, .controls select")];
+const inputs = [...document.querySelectorAll("[data-axis]")];
 const head = document.getElementById("head"), tail = document.getElementById("tail");
-const plot = document.getElementById("figure");
+const plot = document.getElementById("figure"), missing = document.getElementById("missing");
+const axes = Object.fromEntries(data.axes.map((axis) => [axis.name, axis]));
 const clicks = { ...data.clicks };
 
 function show() {
-  const at = inputs.reduce((sum, input, i) => sum * data.sizes[i] + Number(input.value), 0);
-  const view = data.views[at];
+  const view = data.views[data.axes.reduce((sum, axis) => sum * axis.values.length + axis.at, 0)];
   fill(head, view.head);
   fill(tail, view.tail);
   for (const [name, value] of Object.entries(clicks)) {
-    if (head.querySelector(`[data-set="${name}=${CSS.escape(value)}"]`)) choose(head, name, value);
+    if (!axes[name] && head.querySelector(`[data-set="${CSS.escape(name)}=${CSS.escape(value)}"]`)) choose(head, name, value);
   }
   plot.hidden = !view.figure;
   if (view.figure) {
@@ -27,6 +27,18 @@ function show() {
 }
 
 document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
-for (const input of inputs) input.addEventListener("input", show);
-wire(head, (name, value) => (clicks[name] = value));
+for (const input of inputs) {
+  input.addEventListener("input", () => {
+    axes[input.dataset.axis].at = Number(input.value);
+    show();
+  });
+}
+wire(head, (name, value) => {
+  clicks[name] = value;
+  if (!axes[name]) return;
+  const at = axes[name].values.indexOf(value);
+  missing.textContent = at < 0 ? "This page holds no view of that place; the notebook has them all." : "";
+  if (at >= 0) axes[name].at = at;
+  show();
+});
 show();

@@ -25,13 +25,20 @@ def render_page(explorer: Explorer) -> str:
         view = explorer.view(**values)
         figure = view.figure_json()
         views.append({"head": view.head(), "tail": view.tail(), "figure": json.loads(figure) if figure else None})
-    controls = [control for control in explorer.controls if control.kind != "click"]
+    controls = [control for control in explorer.controls if control.kind in ("slider", "choice")]
+    axes = [control for control in explorer.controls if control.on_grid]
     data = {
-        "sizes": [len(control.on_page) for control in controls],
+        "axes": [{"name": c.name, "values": list(map(str, c.on_page)), "at": _place(explorer, c)} for c in axes],
         "clicks": {c.name: str(explorer.state[c.name]) for c in explorer.controls if c.kind == "click"},
         "views": views,
         "config": _CONFIG,
     }
+    kernel = [c.label for c in explorer.controls if c.kind == "text"] + [a.label for a in explorer.actions]
+    note = (
+        f'<p class="intro">Only in the notebook, where a model runs: {escape("; ".join(kernel))}.</p>\n'
+        if kernel
+        else ""
+    )
     plotly = ""
     if any(view["figure"] for view in views):
         from plotly.offline import get_plotlyjs
@@ -45,29 +52,35 @@ def render_page(explorer: Explorer) -> str:
         f"<title>{title}</title>\n<style>\n{asset('explore.css')}</style>\n{plotly}</head>\n"
         f'<body class="ra3-page">\n<main class="ra3">\n<h1>{title}</h1>\n'
         f'<p class="intro">{escape(explorer.intro)}</p>\n<form class="controls" aria-label="Controls">{fields}</form>\n'
+        f'{note}<p id="missing" class="intro" role="status"></p>\n'
         "<noscript><p>Moving the controls needs JavaScript; what follows is the first setting.</p></noscript>\n"
-        f'<div id="head">{views and _initial(explorer)}</div>\n'
+        f'<div id="head">{_initial(explorer)}</div>\n'
         '<div id="figure" class="plot" role="img" aria-label="figure"></div>\n<div id="tail"></div>\n</main>\n'
         f'<script type="application/json" id="data">{_safe(data)}</script>\n'
         f"<script>\n{asset('pane.js')}{asset('page.js')}</script>\n</body>\n</html>\n"
     )
 
 
+def _place(explorer: Explorer, control: Control) -> int:
+    """Where the control stands among the values that the page has."""
+    value = explorer.state[control.name]
+    return control.on_page.index(value if value in control.on_page else control.default)
+
+
 def _initial(explorer: Explorer) -> str:
-    return explorer.view(**{c.name: c.default for c in explorer.controls if c.kind != "click"}).head()
+    """The view that is there before any script runs."""
+    return explorer.view(**{c.name: c.on_page[_place(explorer, c)] for c in explorer.controls if c.on_grid}).head()
 
 
 def _field(explorer: Explorer, control: Control) -> str:
     """A labelled range input or select, counted in places of `on_page`."""
-    name, label = f"control-{control.name}", escape(control.label)
-    at = control.on_page.index(
-        explorer.state[control.name] if explorer.state[control.name] in control.on_page else control.default
-    )
+    name, label, at = f"control-{control.name}", escape(control.label), _place(explorer, control)
+    which = f'id="{name}" data-axis="{control.name}"'
     readings = [control.reading(value) for value in control.on_page]
     if control.kind == "slider":
         shown = escape(json.dumps(readings), quote=True)
         return (
-            f'<div class="field"><label for="{name}">{label}</label><input type="range" id="{name}" min="0" '
+            f'<div class="field"><label for="{name}">{label}</label><input type="range" {which} min="0" '
             f'max="{len(readings) - 1}" step="1" value="{at}" data-readings="{shown}" '
             f'aria-valuetext="{escape(readings[at])}"><output for="{name}">{escape(readings[at])}</output></div>'
         )
@@ -75,7 +88,7 @@ def _field(explorer: Explorer, control: Control) -> str:
         f'<option value="{i}"{" selected" if i == at else ""}>{escape(reading)}</option>'
         for i, reading in enumerate(readings)
     )
-    return f'<div class="field"><label for="{name}">{label}</label><select id="{name}">{options}</select></div>'
+    return f'<div class="field"><label for="{name}">{label}</label><select {which}>{options}</select></div>'
 
 
 def _safe(data: Any) -> str:

@@ -61,7 +61,7 @@ def latent_timeline(record: Mapping[str, Any]) -> Explorer:
                 tuple(range(min(8, len(programs)))),
             ),
             Control("look", "Training", tuple(range(len(looks))), len(looks) - 1, "slider", tuple(map(reading, looks))),
-            Control("line", "Line", tuple(range(longest)), 0, "click"),
+            Control("line", "Line", tuple(range(longest)), 0, "click", redraws=False),
         ),
         lambda program, look, line: draw_timeline(record, program, look, line),
     )
@@ -102,7 +102,7 @@ def draw_timeline(record: Mapping[str, Any], program: int, look: int, line: int)
         f"{'the thoughts together bought' if with_ >= without else 'the thoughts together lost'} "
         f"{number(abs(with_ - without))} nats. "
         + (f"{marks.count('inside')} stand where no step starts; " if marks.count("inside") else "")
-        + f"{marks.count('missed')} true steps have no thought."
+        + f"{marks.count('missed')} of {len(truth)} true steps have no thought."
     )
     rows = tuple(
         (
@@ -147,13 +147,13 @@ def figure_program(record: Mapping[str, Any], program: int, look: int) -> go.Fig
                 hovertemplate="%{y:.2f} nats",
             )
         )
-    figure.update_xaxes(title="round.update", type="category")
+    figure.update_xaxes(title="look: round, E-step update", type="category")
     figure.update_yaxes(title="log-likelihood (nats)")
     return dress(figure, "", 300)
 
 
 def _short_reading(look: Mapping[str, Any]) -> str:
-    return "after EM" if look.get("after") == "em" else f"{look['round'] + 1}.{look['update']}"
+    return "after EM" if look.get("after") == "em" else f"r{look['round'] + 1}, {look['update']}"
 
 
 def _gain(seen: Mapping[str, Any]) -> float:

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:  # the core works without them
         '`pip install "ra3-lab[notebook]"`. `to_html()` and `to_text()` work without it.'
     ) from error
 
-from ra3_lab.explore.explorer import Control, Explorer
+from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.page import asset
 
 _ESM = """
@@ -62,18 +62,20 @@ class ExplorerWidget(ipywidgets.VBox):
         self.explorer = explorer
         self.errors: list[str] = []
         self._inputs = {c.name: _input(c, explorer.state[c.name]) for c in explorer.controls if c.kind != "click"}
-        self._parse = {
-            c.name: {str(value): value for value in c.values} for c in explorer.controls if c.kind == "click"
-        }
-        self.top, self.bottom = Pane(), Pane()
+        self._clicks = {c.name: c for c in explorer.controls if c.kind == "click"}
+        self.top, self.bottom, self.answer = Pane(), Pane(), Pane()
         self.drawing = ipywidgets.Output()
         intro = f'<h2 class="title">{escape(explorer.title)}</h2><p class="intro">{escape(explorer.intro)}</p>'
         controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap"})
-        super().__init__((Pane(html=intro), controls, self.top, self.drawing, self.bottom))
+        buttons = tuple(ipywidgets.Button(description=a.label, layout={"width": "auto"}) for a in explorer.actions)
+        parts = (Pane(html=intro), controls, self.top, self.drawing, self.bottom)
+        super().__init__((*parts, ipywidgets.HBox(buttons), self.answer) if buttons else parts)
+        for button, action in zip(buttons, explorer.actions, strict=True):
+            button.on_click(self.guarded(lambda _, action=action: self.act(action), self.answer))
         for name, one in self._inputs.items():
-            one.observe(self.guarded(lambda change, name=name: self.put(name, change["new"])), "value")
-        self.top.observe(self.guarded(lambda change: self.click(*change["new"][:2])), "clicked")
-        self.guarded(lambda _: self.redraw())(None)
+            one.observe(self.guarded(lambda change, name=name: self.put(name, change["new"]), self.top), "value")
+        self.top.observe(self.guarded(lambda change: self.click(*change["new"][:2]), self.top), "clicked")
+        self.guarded(lambda _: self.redraw(), self.top)(None)
 
     def put(self, name: str, value: Any) -> None:
         """A control was moved."""
@@ -81,8 +83,17 @@ class ExplorerWidget(ipywidgets.VBox):
         self.redraw()
 
     def click(self, name: str, value: str) -> None:
-        """Something was clicked; the browser has already shown it."""
-        self.explorer.set(**{name: self._parse[name][value]})
+        """Something was clicked; where the drawing answers by itself, the browser has already shown it."""
+        control = self._clicks[name]
+        self.explorer.set(**{name: next(one for one in control.values if str(one) == value)})
+        if control.redraws:
+            self.redraw()
+
+    def act(self, action: Action) -> None:
+        """A button was pressed."""
+        self.answer.html = '<p class="intro" role="status">Working …</p>'
+        view = action.run(**self.explorer.state)
+        self.answer.html = view.head() + view.tail()
 
     def redraw(self) -> None:
         """Draw where the controls stand."""
@@ -94,8 +105,8 @@ class ExplorerWidget(ipywidgets.VBox):
             self.drawing.outputs = (_plotly_output(json.loads(figure), view.twin.title),)
         self.bottom.html = view.tail()
 
-    def guarded(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The callback, with its exceptions shown to the reader."""
+    def guarded(self, callback: Callable[[Any], None], place: Pane) -> Callable[[Any], None]:
+        """The callback, with its exceptions shown to the reader in `place`."""
 
         def call(change: Any) -> None:
             try:
@@ -103,7 +114,7 @@ class ExplorerWidget(ipywidgets.VBox):
             except Exception as error:
                 self.errors.append("".join(traceback.format_exception(error)))
                 told = f"{type(error).__name__}: {error}"
-                self.top.html = (
+                place.html = (
                     f'<div class="error" role="alert"><strong>This did not work.</strong> {escape(told)}'
                     f"<details><summary>Where</summary><pre>{escape(self.errors[-1])}</pre></details></div>"
                 )
@@ -117,18 +128,16 @@ def explorer_widget(explorer: Explorer) -> ExplorerWidget:
 
 
 def _input(control: Control, value: Any) -> Any:
-    options = [(control.reading(one), one) for one in control.values]
+    common = {
+        "value": value,
+        "description": control.label,
+        "style": {"description_width": "initial"},
+        "layout": {"width": "26rem", "max_width": "100%"},
+    }
+    if control.kind == "text":
+        return ipywidgets.Text(continuous_update=False, placeholder="type, then press Enter", **common)
     kind = ipywidgets.SelectionSlider if control.kind == "slider" else ipywidgets.Dropdown
-    more = {"continuous_update": True} if control.kind == "slider" else {}
-    style = {"description_width": "initial"}
-    return kind(
-        options=options,
-        value=value,
-        description=control.label,
-        style=style,
-        layout={"width": "24rem", "max_width": "100%"},
-        **more,
-    )
+    return kind(options=[(control.reading(one), one) for one in control.values], **common)
 
 
 def _plotly_output(figure: dict[str, Any], alt: str) -> dict[str, Any]:

@@ -1,0 +1,255 @@
+"""The explorers: what they say follows from the record, in every form, at every setting."""
+
+import json
+import math
+import re
+
+import pytest
+
+from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
+from ra3_lab.explore.explorer import Action, Control, Explorer
+from ra3_lab.explore.findings import Twin, number
+from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
+from ra3_lab.explore.timeline import latent_timeline
+from ra3_lab.explore.view import View
+from ra3_lab.records import load_record
+from ra3_lab.theory.closed_forms import renewal_cost
+
+PROMPT = 'def solve(xs):\n    """Steps a to b:\n    b return <xs>\n    a add 2\n    """\n'
+LINES = [
+    "    added = []\n",
+    "    for x in xs:\n",
+    "        added.append(x + 2)\n",
+    "    xs = added\n",
+    "    return xs\n",
+]
+
+
+def made_record() -> dict:
+    """One program at three looks: no thought, one true and one wrong, both true."""
+
+    def seen(latents, gains, logp):
+        keys = [str(t) for t in latents]
+        return {
+            "latents": dict(zip(keys, latents.values(), strict=True)),
+            "gains": dict(zip(keys, gains, strict=True)),
+            "logp": logp,
+            "plain": [-2.0, -0.1, -0.1, -0.1, -1.0],
+        }
+
+    looks = [
+        (0, 0, seen({}, [], [-2.0, -0.1, -0.1, -0.1, -1.0]), {}),
+        (0, 5, seen({0: " a add 2", 2: " b oh <no>"}, [1.5, -3.0], [-0.5, -0.1, -3.1, -0.1, -1.0]), {}),
+        (
+            0,
+            5,
+            seen({0: " a add 2", 4: " b return <xs>"}, [1.5, 0.75], [-0.5, -0.1, -0.1, -0.1, -0.25]),
+            {"after": "em"},
+        ),
+    ]
+    return {
+        "schema_version": 1,
+        "programs": [
+            {
+                "task_id": "expert/<0>",
+                "prompt": PROMPT,
+                "lines": LINES,
+                "starts": [0, 4],
+                "truth": [" a add 2", " b return <xs>"],
+                "skills": ["add", "return_list"],
+            }
+        ],
+        "looks": [
+            {"round": r, "update": u, "scores": {"return": 0.0, "f1": 0.0}, "programs": [p], **more}
+            for r, u, p, more in looks
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict:
+    return load_record("em")
+
+
+def explorers(record: dict) -> list[Explorer]:
+    return [latent_timeline(record), abstraction_map(record), recorded_knobs(record), oracle_knobs()]
+
+
+# --- every explorer -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_every_setting_has_text_table_and_drawing(place):
+    explorer = explorers(made_record())[place]
+    for values in list(explorer.grid())[::7]:
+        view = explorer.view(**values)
+        assert view.twin.title and view.twin.text
+        assert all(len(row) == len(view.twin.columns) for row in view.twin.rows)
+        assert view.twin.title in explorer.to_text(**values)
+        assert "nan" not in (explorer.to_text(**values) + view.head() + view.tail()).lower().split()
+        if figure := view.figure_json():
+            assert json.loads(figure)["data"]
+            assert not json.loads(figure)["layout"].get("title"), "the finding says it"
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_the_page_is_whole_and_loads_nothing(place):
+    explorer = explorers(made_record())[place]
+    page = explorer.to_html()
+    assert page == explorer.to_html(), "same explorer, same page"
+    script = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert script
+    data = json.loads(script[1])
+    sizes = [len(axis["values"]) for axis in data["axes"]]
+    assert len(data["views"]) == math.prod(sizes)
+    ours = page.replace(__import__("plotly.offline", fromlist=["x"]).get_plotlyjs(), "")
+    assert not re.search(r'(src|href)\s*=\s*"(?!data:)', ours), "something is loaded from elsewhere"
+    for control in explorer.controls:
+        if control.kind in ("slider", "choice"):
+            assert f'for="control-{control.name}"' in page
+    assert "<no>" not in page.replace("\\u003cno>", "<no>"), "a thought is escaped"
+
+
+def test_the_shipped_record_draws_everywhere(shipped):
+    for explorer in explorers(shipped):
+        assert explorer.to_text()
+        for control in explorer.controls:
+            for value in (control.values[0], control.values[-1]):
+                assert explorer.view(**{control.name: value}).twin.title
+
+
+def test_what_a_control_cannot_be_is_named():
+    explorer = latent_timeline(made_record())
+    with pytest.raises(ValueError, match="timeline has no control 'colour'; there are program, look, line"):
+        explorer.view(colour=1)
+    with pytest.raises(ValueError, match="timeline: look=99 is not allowed; it can be 0, 1, 2"):
+        explorer.set(look=99)
+    with pytest.raises(ValueError, match="default 7 is not among"):
+        Control("a", "A", (1, 2), 7)
+
+
+def test_state_is_where_the_reader_put_it():
+    explorer = latent_timeline(made_record())
+    assert explorer.state["look"] == 2
+    explorer.set(look=1)
+    assert "update 5" in explorer.to_text() and "1 of 2 true steps" in explorer.to_text()
+    assert "2 of 2 true steps" in explorer.to_text(look=2)
+    assert explorer.state["look"] == 1, "asking does not move anything"
+
+
+def test_too_many_settings_for_a_page_are_refused():
+    many = Explorer(
+        "many", "Many", "", (Control("n", "n", tuple(range(500)), 0),), lambda n: View(Twin("t", "x", (), ()))
+    )
+    with pytest.raises(ValueError, match="500 settings on one page, 400 at most"):
+        many.to_html()
+
+
+def test_a_record_without_looks_is_named():
+    for make in (latent_timeline, abstraction_map, recorded_knobs):
+        with pytest.raises(ValueError, match="holds no looks at programs"):
+            make({"schema_version": 1})
+
+
+# --- one by one ---------------------------------------------------------------------------------------
+
+
+def test_timeline_tells_keep_from_renew_and_what_a_line_owes():
+    explorer = latent_timeline(made_record())
+    modes = [row["z"] for row in explorer.table(look=1)]
+    assert modes == ["renew", "keep", "renew", "keep", "keep"]
+    assert [row["z"] for row in explorer.table(look=0)] == ["none"] * 5
+    body = explorer.view(look=1, line=3).body
+    assert "under the thought before line 3" in body and "b oh &lt;no&gt;" in body
+    shown = re.findall(r'<div class="detail" data-when="line=(\d)">', body)
+    assert shown == ["3"]
+    assert "2 of 2 true steps announced" in explorer.view(look=2).twin.title
+    assert "1 of 2 true steps announced" in explorer.view(look=1).twin.title
+
+
+def test_timeline_adds_up():
+    view = latent_timeline(made_record()).view(look=2)
+    assert "the thoughts together bought 2.25 nats" in view.twin.text
+    assert "the thoughts together lost 1.50 nats" in latent_timeline(made_record()).view(look=1).twin.text
+
+
+def test_kinds_leave_labels_and_numbers_out():
+    assert kind_of(" d keep the first 4") == kind_of(" k keep the first 7") == "keep the first N"
+    assert kind_of(" a") == "a" and kind_of("") == "(empty)"
+    found = occurrences(made_record(), 1)
+    assert [(one.line, one.duration) for one in found] == [(0, 2), (2, 3)]
+    assert list(kinds(found)) == ["add N", "oh <no>"]
+
+
+def test_map_compares_with_the_first_look():
+    explorer = abstraction_map(made_record())
+    assert "New since the first look: add N and return <xs>" in explorer.view(look=2).twin.text
+    assert explorer.view(look=0).twin.title.startswith("No thoughts at all")
+
+
+def test_recorded_knobs_count_what_pays():
+    explorer = recorded_knobs(made_record())
+    assert "1 of 2 thoughts pay" in explorer.view(look=2, cost=1.0).twin.title
+    assert "2 of 2 thoughts pay" in explorer.view(look=2, cost=0.1).twin.title
+    asked = number(renewal_cost(0.8, 100))
+    assert f"would ask {asked} nats" in explorer.view(alpha=0.8, size=100).twin.text
+
+
+def test_oracle_knobs_obey_the_bound():
+    for alpha, cost, size in ((0.3, 0.0, 2), (0.8, 1.0, 3), (0.99, 5.0, 4)):
+        log_p, ways = oracle_bounds(alpha, cost, size)
+        values = {name: float(b.elbo.mean()) for name, b in ways.items()}
+        assert values["exact posterior"] == pytest.approx(log_p, abs=1e-9)
+        assert all(value <= log_p + 1e-9 for value in values.values())
+        assert values["causal, exact KL"] >= max(values["from the prior"], values["causal, priced at c"]) - 1e-9
+    shares = [oracle_bounds(0.8, cost, 3)[1]["causal, priced at c"].thoughts.mean() for cost in (0.0, 1.0, 5.0)]
+    assert shares[0] >= shares[1] >= shares[2] == 0
+
+
+# --- in a notebook ------------------------------------------------------------------------------------
+
+
+def test_widget_moves_with_its_controls_and_hears_clicks():
+    pytest.importorskip("ipywidgets")
+    explorer = latent_timeline(made_record())
+    widget = explorer.widget()
+    slider = widget._inputs["look"]
+    slider.value = 1
+    assert "round 1, E-step update 5" in widget.top.html
+    widget.top.clicked = ["line", "3", 1]
+    assert explorer.state == {"program": 0, "look": 1, "line": 3}
+    assert widget.drawing.outputs[0]["data"]["application/vnd.plotly.v1+json"]["data"]
+    assert not widget.errors
+
+
+def test_an_error_in_a_callback_is_shown_and_kept():
+    pytest.importorskip("ipywidgets")
+
+    def draw(n):
+        if n == 2:
+            raise ValueError("n = 2 is <bad>: take 1")
+        return View(Twin(f"n is {n}", "fine", (), ()))
+
+    def press(n):
+        raise RuntimeError("no model")
+
+    explorer = Explorer("e", "E", "", (Control("n", "n", (1, 2, 3), 1),), draw, (Action("Try", press),))
+    widget = explorer.widget()
+    widget._inputs["n"].value = 2
+    assert 'role="alert"' in widget.top.html and "n = 2 is &lt;bad&gt;: take 1" in widget.top.html
+    assert len(widget.errors) == 1
+    widget._inputs["n"].value = 3
+    assert "n is 3" in widget.top.html, "the next move draws again"
+    button = widget.children[-2].children[0]
+    button.click()
+    assert "RuntimeError: no model" in widget.answer.html
+
+
+def test_text_controls_take_one_short_line():
+    explorer = Explorer("e", "E", "", (Control("t", "t", (), "", "text"),), lambda t: View(Twin(t or "-", "x", (), ())))
+    explorer.set(t="d add 3")
+    assert explorer.view().twin.title == "d add 3"
+    for bad in ("two\nlines", "x" * 201, 3):
+        with pytest.raises(ValueError, match="one line of 200 characters"):
+            explorer.set(t=bad)
+    assert "Only in the notebook, where a model runs: t" in explorer.to_html()
