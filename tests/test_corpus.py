@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ra3_lab.corpus import load_corpus
+from ra3_lab.corpus import load_corpus, trace_of_code
 from ra3_lab.pretrain.corpus import stdlib_functions
 from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
 
@@ -29,6 +29,7 @@ def test_a_logical_line_keeps_strings_brackets_and_backslashes_whole():
     ]
 
 
+@pytest.mark.slow
 def test_standard_library_functions_come_back_byte_for_byte():
     functions, _ = stdlib_functions()
     assert len(functions) > 3000
@@ -85,6 +86,39 @@ def test_a_folder_gives_its_functions(tmp_path):
     corpus = load_corpus(tmp_path)
     assert [t.code for t in corpus.traces] == ["def f():\n    return 1\n", "def g(self):\n    return 2\n"]
     assert sum(corpus.refused.values()) == 1
+
+
+def test_a_folder_names_what_it_cannot_use(tmp_path):
+    (tmp_path / "sub").mkdir()
+    method = '@x\ndef f(self):\n    """Doc\nleft"""\n    return 1\n'
+    (tmp_path / "a.py").write_text(
+        "class A:\n    " + method.replace("\n    ", "\n        ").replace("\ndef", "\n    def")
+    )
+    (tmp_path / "sub" / "bad.py").write_text("x = 1\ny = (\n")
+    (tmp_path / "latin.py").write_bytes(b"x = 1\n\ns = '\xe9'\n")
+    corpus = load_corpus(tmp_path)
+    assert [t.code for t in corpus.traces] == [method]
+    assert corpus.traces[0].trace_id == "a.py:2"
+    assert corpus.refused == {"does not parse": 1, "encoding unknown or wrong": 1}
+    assert [(r.file, r.line) for r in corpus.refusals] == [("latin.py", 3), ("sub/bad.py", 2)]
+    with pytest.raises(ValueError, match="is a folder"):
+        load_corpus(tmp_path, ids=(0, 1))
+
+
+def test_a_folder_of_another_language(tmp_path):
+    pytest.importorskip("sqlglot")
+    (tmp_path / "a.sql").write_text("SELECT a\nFROM (\n  SELECT 1 AS a\n)")
+    (tmp_path / "b.sql").write_text("SELECT (\n")
+    corpus = load_corpus(tmp_path, language="sql")
+    assert [t.lines for t in corpus.traces] == [("SELECT a\n", "FROM (\n  SELECT 1 AS a\n)\n")]
+    assert corpus.traces[0].marker == "--" and corpus.refused == {"does not parse": 1}
+    with pytest.raises(ValueError, match="no language for 'cobol'"):
+        load_corpus(tmp_path, language="cobol")
+
+
+def test_a_header_stays_above_the_prompt():
+    trace = trace_of_code("#!/usr/bin/env python\nx = 1\n", "Say 1.")
+    assert trace.text == '#!/usr/bin/env python\n"""Say 1."""\nx = 1\n' and trace.lines == ("x = 1\n",)
 
 
 def test_trace_says_what_is_wrong_with_it():

@@ -352,6 +352,24 @@ def test_killed_at_random_moments(larger, tmp_path, workers):
     assert hits >= 20
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("limit", [30_000, 60_000])
+def test_a_full_disk_is_said_and_the_build_goes_on_when_there_is_room(larger, tmp_path, limit):
+    folder, whole = larger
+    out = tmp_path / "out.jsonl"
+    command = f"""
+import resource, sys, ra3_lab.cli, ra3_lab.corpus.build as build
+build._COMMIT_SECONDS = 0.05
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # what is longer cannot be written
+sys.exit(ra3_lab.cli.main(["corpus", {str(folder)!r}, "--out", {str(out)!r}, "--workers", "1", "--against"]))
+"""
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "disk is full" in done.stderr or "too large" in done.stderr
+    assert not out.exists()
+    assert build_corpus([folder], out, workers=1).out.read_bytes() == whole
+
+
 def test_ctrl_c_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys):
     def stop(*arguments):
         raise KeyboardInterrupt

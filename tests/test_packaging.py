@@ -83,6 +83,17 @@ def test_import_is_quick_and_lazy():
     assert min(float(run[0]) for run in runs) < 0.3
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs the CPU time of a child")
+def test_help_costs_little():
+    import resource
+
+    # CPU time, which a busy machine does not stretch as it does the clock's; bare Python's start is in it.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_python("-m", "ra3_lab", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
 def test_import_sets_openmp_waiting_unless_the_user_did():
     probe = "import os, ra3_lab; print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
     unset = run_python("-c", probe, drop=("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))

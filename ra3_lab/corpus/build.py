@@ -10,6 +10,7 @@ Not handled: renamed copies of a benchmark problem (`contamination`), and licenc
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import time
 from collections import deque
@@ -99,7 +100,7 @@ def build_corpus(
     benchmark files to keep out (JSONL, also gzipped, or a JSON list), `workers` defaults to the CPU cores;
     `progress(files, of, programs)` is called as files are done. Raises FileNotFoundError for a missing folder,
     FileExistsError for an `out` that is there, ValueError for folders without Python files or an unfinished build of
-    other settings.
+    other settings, OSError where the state cannot be written.
     """
     from ra3_lab.corpus.report import finish
 
@@ -126,11 +127,16 @@ def build_corpus(
         "python": ".".join(map(str, sys.version_info[:3])),
         "files (the folders have changed, or are others)": found,
     }
-    with Store(partial, settings) as store:
-        if not store.finished:
-            _run(folders, config, benchmarks, store, files, workers or os.cpu_count() or 1, progress)
-            store.commit(store.files, finished=True)
-        return finish(store, out, config, benchmarks, labels(folders))
+    try:
+        with Store(partial, settings) as store:
+            if not store.finished:
+                _run(folders, config, benchmarks, store, files, workers or os.cpu_count() or 1, progress)
+                store.commit(store.files, finished=True)
+            return finish(store, out, config, benchmarks, labels(folders))
+    except sqlite3.Error as error:
+        raise OSError(
+            f"{partial}: {error}. Where the disk is full, make room and give the same command again: it goes on."
+        ) from error
 
 
 def _run(

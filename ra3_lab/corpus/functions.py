@@ -33,7 +33,7 @@ class Function:
     line: int
     """Line in the file at which it begins, decorators included; counted from 1."""
     docstring: str
-    """Its docstring, cleaned as by `inspect.cleandoc`; '' for none."""
+    """Its docstring, cleaned as by `inspect.cleandoc` and stripped; '' for none."""
     code: str
     """Its source at the left margin, line ends plain newlines, the last one included."""
     stub: bool
@@ -85,7 +85,7 @@ def _definitions(node: ast.AST, outer: str) -> Iterator[tuple[str, ast.FunctionD
 def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[ast.Expr | None, str]:
     first = node.body[0]
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return first, inspect.cleandoc(first.value.value)
+        return first, inspect.cleandoc(first.value.value).strip()
     return None, ""
 
 

@@ -77,7 +77,11 @@ def render(record: dict[str, Any], store: Store | None = None) -> Iterator[str]:
         yield from (f"{number:>9}  {name}" for name, number in counts.items())
     against = record["benchmarks"]
     if against["files"]:
-        yield f"\nlooked for {against['items']} benchmark problems (8-grams and share: see config) from:"
+        config = record["config"]
+        yield (
+            f"\nlooked for {against['items']} benchmark problems (at least {config['overlap']:.0%} of a problem's "
+            f"{config['ngram']}-grams) from:"
+        )
         yield from (f"  {name}  sha256 {digest}" for name, digest in against["files"].items())
         short = against["too_short_to_look_for"]
         yield f"  too short to look for: {short['code']} by code, {short['words']} by words"
