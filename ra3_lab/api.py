@@ -26,7 +26,7 @@ from ra3_lab.models.load import load_model as load_model_directory
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs import create_run, model_source, read_jsonl, resume_run
-from ra3_lab.trace import Trace
+from ra3_lab.trace import MARKER, Trace, language_of, read_source
 
 # --- models and data ----------------------------------------------------------------------------------
 
@@ -52,11 +52,11 @@ def load_traces(
 ) -> list[Trace]:
     """Programs as traces, in the order of the source.
 
-    `source`: a folder of source files (of Python: every function of theirs); a JSONL file with a field `code` (or
-    `solution`, `content`) a row and optionally `prompt` and `task_id`; traces that a run sampled (its folder or its
-    traces.jsonl), with their latents; 'pipelines' or 'pipelines:SPLIT', the built-in expert programs. `ids` keeps rows
-    whose task_id is a number in these bounds, both included. What cannot be used is left out; `report` counts it by
-    reason.
+    `source`: a folder of source files (of Python: every function of theirs); a single source file, whole; a JSONL file
+    with a field `code` (or `solution`, `content`) a row and optionally `prompt` and `task_id`; traces that a run
+    sampled (its folder or its traces.jsonl), with their latents, or other rows of `prompt` and `lines`; 'pipelines' or
+    'pipelines:SPLIT', the built-in expert programs. `ids` keeps rows whose task_id is a number in these bounds, both
+    included. What cannot be used is left out; `report` counts it by reason.
 
     Raises FileNotFoundError for a missing source and ValueError for a broken row (file and line named), a record
     of a newer schema, or where nothing is left.
@@ -78,6 +78,8 @@ def load_traces(
         path = path / "traces.jsonl"
     if path.is_file() and _holds_traces(path):
         return [_trace(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
+    if path.is_file() and path.suffix in language_of(language).suffixes:
+        return [read_source(path, language=language_of(language)).trace]
     corpus = load_corpus(path, ids, language)
     if report is not None:
         report.update(corpus.refused)
@@ -96,11 +98,10 @@ def _holds_traces(path: Path) -> bool:
 
 def _trace(row: dict[str, Any], where: str) -> Trace:
     try:
-        names = ("trace_id", "marker")
-        rest = {name: row[name] for name in names if name in row}
-        return Trace(row["prompt"], tuple(row["lines"]), tuple(row["latents"]), **rest)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where} is no trace ({error!r}): it needs prompt, lines and latents.") from error
+        name, marker = row.get("trace_id", row.get("task_id", "")), row.get("marker", MARKER)
+        return Trace(row["prompt"], tuple(row["lines"]), tuple(row.get("latents") or ()), str(name), marker)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{where} is no trace ({error!r}): it needs prompt and lines, latents if any.") from error
 
 
 # --- mid-training -------------------------------------------------------------------------------------

@@ -12,11 +12,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare base, NTP, prior and RA3 on the embedded model; writes report.html and summary.json",
     ),
     "midtrain": ("commands.midtrain:run", "mid-train a model on your own Python by ntp, prior or ra3"),
+    "annotate": ("commands.annotate:run", "show programs with the thoughts a model proposes, and what they bought"),
+    "runs": ("commands.runs:run", "list, show and compare run directories"),
     "pretrain": ("commands.pretrain:run", "train an embedded base model from nothing"),
     "data": (
         "commands.data:run",
         "rebuild the pipelines splits, or check that the generator reproduces them",
     ),
+    "eval": ("commands.evaluate:run", "sample programs from a model on a benchmark and judge them"),
+    "judge": ("commands.judge:run", "judge samples, or reference solutions, on a benchmark"),
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
     "record": ("commands.record:run", "make the recorded runs that notebooks and explorers replay"),
     "notebooks": ("commands.notebooks:run", "build the notebooks from their sources"),
@@ -37,6 +41,9 @@ commands:
 examples:
   ra3-lab demo --out demo_out --seed 0
   ra3-lab midtrain --method ra3 --data solutions.jsonl --model embedded --out runs/mine
+  ra3-lab midtrain --resume runs/mine
+  ra3-lab annotate program.py --model runs/mine
+  ra3-lab runs compare runs/ntp runs/mine
 """
 
 
