@@ -14,6 +14,7 @@ from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
+from ra3_lab.sandbox.isolation import for_own_model
 from ra3_lab.tasks.pipelines import ENTRY_POINT, Task
 from ra3_lab.trace import MARKER
 
@@ -82,7 +83,7 @@ def evaluate_programs(
         for task, row in zip(tasks, texts, strict=True)
         for text in row
     ]
-    verdicts = judge_batch(programs, Limits())
+    verdicts = judge_batch(programs, Limits(), isolation=for_own_model())
     statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
     if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
         detail = next(v.detail for v in verdicts if v.status == "no_verdict")

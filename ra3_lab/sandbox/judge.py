@@ -1,16 +1,12 @@
-"""Judging model-written programs from outside: send inputs, receive returned values, compare here.
+"""Judging programs, as the trainer sees it: `judge_batch(programs) -> verdicts`, and a `Judge` that stays warm
+between batches.
 
-A program runs in a process of its own, started by exec without the trainer's environment, under limits on CPU
-time, wall time, memory, output and file size, in a scratch folder, and is killed from outside together with
-what it started. Expected outputs never leave this process, so a program cannot forge a pass: it can only
-return the right values. The other side of the pipe is `worker.py`.
+Each of a few judge workers (`worker.py`) is a process of its own, started by exec without the trainer's
+environment; it holds the tests, has a zygote fork one confined process a program, and compares outside of that.
+This module only hands out jobs and collects verdicts. When a worker dies or does not answer in time, the verdicts
+it has given stay, its program is tried once more by a fresh worker, and after that it is `no_verdict`.
 
-What this does NOT stop (a hardened judge behind the same seam is to do it): a hostile program runs as the
-same user. It may read any file that user can read, get round the audit hook (`ctypes` tricks, patched
-`sys.audit`) and then write files, open connections, start a fork bomb until the wall deadline, read this
-process's memory where ptrace is allowed, or kill its zygote, which costs it the verdict (`no_verdict`), not
-the trainer. RLIMIT_AS counts each process alone. On Windows there are no CPU, memory or process limits, only
-the wall clock. Reasonable for programs of your own small model; not for strangers' code.
+What is promised and what is not, layer by layer: docs/sandbox.md.
 """
 
 from __future__ import annotations
@@ -18,173 +14,296 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
+import selectors
 import subprocess
 import sys
-import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
-from ra3_lab.sandbox.program import Calls, Limits, Program, Verdict
-from ra3_lab.sandbox.worker import encode
-
-WORKER = Path(__file__).with_name("worker.py")
-FAILURES = (
-    "wrong_answer",
-    "runtime_error",
-    "memory_limit",
-    "forbidden",
-)  # what a candidate may say of itself
-
+from ra3_lab.sandbox import arrays, codec
+from ra3_lab.sandbox.checkers import parse_checker
+from ra3_lab.sandbox.isolation import plan_for
+from ra3_lab.sandbox.profiles import PROGRAM, Profile
+from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verdict
 
 DEFAULT_LIMITS = Limits()
+AHEAD = 2  # jobs a worker holds, so that it never waits for us
+SLACK_SECONDS = 40.0  # wall time beyond its programs' that a worker may take for a job, its zygote's start included
+BOOT = "import sys; sys.path.insert(0, {home!r}); from ra3_lab.sandbox.worker import main; main()  # for {owner}"
+HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+Progress = Callable[[int, int], None]
 
 
-class SandboxError(RuntimeError):
-    """The sandbox, not the program, went wrong."""
+@dataclass(frozen=True)
+class Invocation:
+    """A function of some program, to be called for its values."""
+
+    source: str
+    """Python source text."""
+    entry_point: str
+    """Name of the function."""
+    inputs: Sequence[Sequence[Any]] = field(repr=False)
+    """One list of arguments for each call; plain data, in the notebook profile numpy arrays too."""
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What came of an Invocation."""
+
+    status: str
+    """"passed" when every call returned; otherwise why not, in the words of Verdict."""
+    values: list[Any] = field(repr=False)
+    """What the calls returned, in order, up to the first that did not."""
+    seconds: float
+    """CPU seconds used."""
+    detail: str
+    """One line for a reader where the status is not "passed"."""
 
 
 class _Worker:
-    """One zygote process; `run` sends it a job and waits no longer than the job may take."""
+    """A judge worker's process and the jobs it holds, oldest first."""
 
-    def __init__(self, once: bool = False) -> None:
-        self.once, self.process, self.folder, self.stopped = once, None, "", False
-
-    def start(self) -> subprocess.Popen:
-        self.folder = tempfile.mkdtemp(prefix="ra3_sandbox_")
-        # A fixed hash seed, so that a program that walks a set gives the same every time; no other variable.
-        environment = {"PYTHONHASHSEED": "0"}
-        if os.name == "nt":
-            environment["SYSTEMROOT"] = os.environ.get("SYSTEMROOT", "")
-        mode = "--once" if self.once else "--serve"
-        command = [sys.executable, "-s", "-S", "-B", str(WORKER), mode, self.folder]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.held: deque[int] = deque()
+        self.deadline, self.buffer = 0.0, b""
+        environment = {"PYTHONUTF8": "1"} | {
+            name: os.environ[name] for name in ("TMPDIR", "SYSTEMROOT") if name in os.environ
+        }
+        command = [sys.executable, "-s", "-S", "-B", "-c", BOOT.format(home=HOME, owner=os.getpid())]
+        self.process = subprocess.Popen(
             command,
-            stdin=pipe,
-            stdout=pipe,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        self.write(json.dumps(plan | {"owner": os.getpid()}))
 
-    def run(self, job: dict, limits: Limits) -> tuple[dict, bytes]:
-        """The worker's header and the bytes the candidate wrote; SandboxError if the worker failed."""
-        if self.stopped:
-            raise SandboxError("stopped")
-        if self.process is None or self.once:
-            self.close()
-            self.process = self.start()
-        process, late = self.process, threading.Event()
-        assert process.stdin is not None and process.stdout is not None
+    def write(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a dead worker shows by the end of its output
+            self.stdin.write(line.encode() + b"\n")
+            self.stdin.flush()
 
-        def give_up() -> None:
-            late.set()
-            process.kill()
+    def lines(self) -> list[bytes] | None:
+        """The verdicts that have come; None when the process is gone."""
+        chunk = os.read(self.stdout.fileno(), 1 << 20)
+        *lines, self.buffer = (self.buffer + chunk).split(b"\n")
+        return lines if chunk else None
 
-        watch = threading.Timer(limits.backstop + (0 if self.once else 5), give_up)
-        watch.daemon = True
-        watch.start()
+    def stop(self, wait: float = 3.0) -> None:
+        """End of input: it goes by itself and removes what is its own; killed where it does not."""
+        with contextlib.suppress(OSError):
+            self.stdin.close()
         try:
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            process.stdin.flush()
-            if self.once:
-                data = process.stdout.read(limits.output_bytes + 1)
-                status = "output_limit" if len(data) > limits.output_bytes else "done"
-                return {"status": "time_limit" if late.is_set() else status, "code": 0, "seconds": 0.0}, data
-            line = process.stdout.readline(4096)
-            if not line:
-                raise SandboxError("the worker process ended or did not answer in time")
-            header = json.loads(line)
-            if header["token"] != job["token"]:
-                raise SandboxError("an answer to another question")
-            data = process.stdout.read(min(int(header["size"]), limits.output_bytes))
-            return header, data
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SandboxError(f"the worker process failed: {error}") from error
-        finally:
-            watch.cancel()
-
-    def stop(self) -> None:
-        """End what runs, from another thread, and start nothing more."""
-        self.stopped = True
-        self.kill()
-
-    def kill(self) -> None:
-        process = self.process  # another thread may be closing it
-        if process is not None:
-            process.kill()
-
-    def close(self) -> None:
-        """End the process and remove its folder; what has ended is waited for."""
-        if self.process is None:
-            return
-        for stream in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):  # what was not yet sent to a dead worker
-                stream.close()  # type: ignore[union-attr]
-        try:
-            self.process.wait(timeout=2)  # end of input: it goes by itself
+            self.process.wait(timeout=wait)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.stdout.close()
 
 
-def _decide(program: Program, expected: list[bytes], header: dict, data: bytes, limits: Limits) -> Verdict:
-    """Compare what came back with what was expected; the first failing pair gives the status."""
-    seconds, code = float(header["seconds"]), int(header["code"])
-    if header["status"] == "output_limit":
-        return Verdict(False, "output_limit", seconds, f"returned more than {limits.output_bytes} bytes")
-    assert isinstance(program.tests, Calls)
-    ready, *lines = data.split(b"\n")[:-1] or [b""]
-    if ready != b"ready":
-        raise SandboxError("the candidate's process could not be set up")
-    status, detail, finished = "passed", f"{len(expected)} pairs", True
-    for number, wanted in enumerate(expected):
-        if number >= len(lines):
-            ended = f"ended by signal {code & 127}" if code & 127 not in (0, 9) else "ended early"  # 9: by us
-            status, detail, finished = "runtime_error", f"pair {number}: {ended}, without a value", False
-            break
-        if lines[number].startswith(b"!"):
-            word, _, text = lines[number][1:].decode("ascii", "replace").partition(" ")
-            status, detail = (word if word in FAILURES else "runtime_error"), f"pair {number}: {text}"
-            break
-        if lines[number] != wanted:
-            got, call = lines[number][:100].decode("ascii", "replace"), f"{program.tests.pairs[number][0]!r:.100}"
-            detail = f"pair {number}: {call} gave {got}, expected {wanted[:100].decode()}"
-            status = "wrong_answer"
-            break
-    # The clock decides about programs that passed or did not finish, not about those that failed before.
-    late = seconds > limits.cpu_seconds or header["status"] == "time_limit"
-    if late and (status == "passed" or not finished):
-        status, detail = "time_limit", f"{seconds:.2f} s CPU; limit {limits.cpu_seconds:g} s"
-    return Verdict(status == "passed", status, seconds, detail)
+class Judge:
+    """A pool of judge workers that stays warm between batches; a context manager.
+
+    Args:
+        workers: Processes side by side; None: the cores, at most 8. ValueError below 1.
+        isolation: See `ra3_lab.sandbox.isolation.plan_for`; None asks for the hardest that holds here.
+        profile: What programs may import and read.
+
+    >>> with Judge(workers=1) as judge:
+    ...     verdicts = judge.batch([Program("def f(x): return 2 * x", Calls("f", [[[3], 6]]))])
+    >>> verdicts[0].status
+    'passed'
+    """
+
+    def __init__(self, workers: int | None = None, isolation: str | None = None, profile: Profile = PROGRAM) -> None:
+        if workers is None:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            workers = min(cores, 8)
+        if workers < 1:
+            raise ValueError(f"workers is {workers}; at least 1 is needed")
+        self.workers, self.profile = workers, profile
+        self.plan = plan_for(isolation, profile)
+        self._crew: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    @classmethod
+    def with_plan(cls, plan: dict[str, Any], workers: int = 1, profile: Profile = PROGRAM) -> Judge:
+        """A pool under a plan as it is, whether it holds or not: for probes and tests."""
+        judge = cls(workers, "process", profile)
+        judge.plan = plan
+        return judge
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and all that they run."""
+        crew, self._crew = self._crew, []
+        for worker in crew:
+            with contextlib.suppress(OSError):
+                worker.stdin.close()
+        for worker in crew:
+            worker.stop()
+
+    def batch(
+        self, programs: Sequence[Program], limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
+    ) -> list[Verdict]:
+        """A verdict for each program, in order, all under the same limits. `progress(done, total)` after each."""
+        return self.each([(program, limits) for program in programs], progress)
+
+    def each(self, jobs: Sequence[tuple[Program, Limits]], progress: Progress | None = None) -> list[Verdict]:
+        """A verdict for each program, in order, each under its own limits."""
+        lines = [_job(program) | _limits(limits) for program, limits in jobs]
+        return [
+            Verdict(answer["status"] == "passed", answer["status"], answer["seconds"], answer["detail"])
+            for answer in self._run(lines, progress)
+        ]
+
+    def call(
+        self, calls: Sequence[Invocation], limits: Limits | None = None, progress: Progress | None = None
+    ) -> list[Returned]:
+        """Call functions and bring their values out, as plain data. `limits`: None takes the profile's."""
+        values = _limits(limits or self.profile.limits) | {"form": "values", "arrays": self.profile.arrays}
+        lines = []
+        for call in calls:
+            inputs = [_coded(list(arguments), call.entry_point, self.profile.arrays) for arguments in call.inputs]
+            lines.append(values | {"source": call.source, "entry_point": call.entry_point, "inputs": inputs})
+        return [_returned(answer, self.profile.arrays) for answer in self._run(lines, progress)]
+
+    def _run(self, jobs: list[dict[str, Any]], progress: Progress | None) -> list[dict[str, Any]]:
+        if not jobs:
+            return []
+        with self._lock:
+            finished = False
+            try:
+                answers = self._answers(jobs, progress)
+                finished = True
+                return answers
+            finally:
+                if not finished:  # Ctrl-C or an error: what runs is of no more use
+                    crew, self._crew = self._crew, []
+                    for worker in crew:
+                        worker.stop(wait=0.5)
+
+    def _answers(self, jobs: list[dict[str, Any]], progress: Progress | None) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any] | None] = [None] * len(jobs)
+        tries, waiting, done = [0] * len(jobs), deque(range(len(jobs))), 0
+        allowed = [4 * (job["wall_seconds"] * len(job.get("cases", "1")) + SLACK_SECONDS) for job in jobs]
+
+        def feed(worker: _Worker) -> None:
+            while waiting and len(worker.held) < AHEAD:
+                number = waiting.popleft()
+                if not worker.held:
+                    worker.deadline = time.monotonic() + allowed[number]
+                worker.held.append(number)
+                worker.write(json.dumps(jobs[number] | {"number": number}))
+
+        def finish(number: int, answer: dict[str, Any]) -> None:
+            nonlocal done
+            answers[number] = answer
+            done += 1
+            if progress is not None:
+                progress(done, len(jobs))
+
+        while len(self._crew) < min(self.workers, len(jobs)):
+            self._crew.append(_Worker(self.plan))
+        with selectors.DefaultSelector() as selector:
+            for worker in self._crew:
+                selector.register(worker.stdout, selectors.EVENT_READ, worker)
+                feed(worker)
+            while done < len(jobs):
+                nearest = min((worker.deadline for worker in self._crew if worker.held), default=0.0)
+                events = selector.select(max(nearest - time.monotonic(), 0.01))
+                gone = [worker for worker in self._crew if worker.held and time.monotonic() > worker.deadline]
+                for key, _ in events:
+                    worker = key.data
+                    lines = worker.lines()
+                    if lines is None:
+                        gone.append(worker)
+                    for line in lines or ():
+                        answer = json.loads(line)
+                        if worker.held and answer["number"] == worker.held[0]:
+                            finish(worker.held.popleft(), answer)
+                            if worker.held:
+                                worker.deadline = time.monotonic() + allowed[worker.held[0]]
+                    feed(worker)
+                for worker in set(gone):
+                    selector.unregister(worker.stdout)
+                    worker.process.kill()
+                    worker.stop()
+                    held, fresh = list(worker.held), _Worker(self.plan)
+                    self._crew[self._crew.index(worker)] = fresh
+                    waiting.extendleft(reversed(held))
+                    if held:
+                        tries[held[0]] += 1
+                        if tries[held[0]] > 1:
+                            waiting.remove(held[0])
+                            finish(held[0], _LOST)
+                    selector.register(fresh.stdout, selectors.EVENT_READ, fresh)
+                    feed(fresh)
+        return [answer for answer in answers if answer is not None]
 
 
-def _judge(worker: _Worker, program: Program, limits: Limits) -> Verdict:
-    if not isinstance(program.tests, Calls):
-        raise NotImplementedError("only Calls so far")
+_LOST = {"status": "no_verdict", "seconds": 0.0, "detail": "the judge worker ended or did not answer, twice"}
+
+
+def _coded(value: Any, name: str, with_arrays: bool = False) -> str:
     try:
-        inputs = [[encode(argument) for argument in arguments] for arguments, _ in program.tests.pairs]
-        expected = [json.dumps(encode(value)).encode() for _, value in program.tests.pairs]
-    except (TypeError, RecursionError) as error:
-        raise ValueError(f"pairs of {program.tests.entry_point!r} are not plain data: {error}") from error
-    job = {"source": program.source, "entry_point": program.tests.entry_point, "inputs": inputs, **asdict(limits)}
-    reason = ""
-    for _ in range(2):
-        job |= {"wall_seconds": limits.backstop, "token": secrets.token_hex(8)}
-        try:
-            return _decide(program, expected, *worker.run(job, limits), limits)
-        except SandboxError as error:
-            reason = str(error)
-            worker.kill()
-            worker.close()
-    return Verdict(False, "no_verdict", 0.0, reason)
+        return codec.dumps(value, refer=arrays.refer if with_arrays else None)
+    except (codec.NotPlain, codec.TooLarge, RecursionError) as error:
+        raise ValueError(f"the data for {name!r} are not plain data: {error}") from error
+
+
+def _job(program: Program) -> dict[str, Any]:
+    """A program as the worker reads it. ValueError where data are not plain or a checker is unknown."""
+    tests = program.tests
+    if isinstance(tests, Calls):
+        parse_checker(tests.checker)
+        return {
+            "form": "calls",
+            "source": program.source,
+            "entry_point": tests.entry_point,
+            "inputs": [_coded(list(arguments), tests.entry_point) for arguments, _ in tests.pairs],
+            "expected": [_coded(value, tests.entry_point) for _, value in tests.pairs],
+            "checker": tests.checker,
+        }
+    if isinstance(tests, Asserts):
+        return {"form": "asserts", "source": program.source, "entry_point": tests.entry_point, "code": tests.code}
+    assert isinstance(tests, Stdin)
+    parse_checker(tests.checker)
+    return {
+        "form": "stdin",
+        "source": program.source,
+        "cases": [list(case) for case in tests.cases],
+        "checker": tests.checker,
+    }
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    names = ("cpu_seconds", "memory_mb", "output_bytes", "scratch_mb")
+    return {name: getattr(limits, name) for name in names} | {
+        "wall_seconds": limits.backstop,
+        "patient": limits.wall_seconds is None,
+    }
+
+
+def _returned(answer: dict[str, Any], with_arrays: bool) -> Returned:
+    try:
+        values = [codec.loads(text, arrays.revive if with_arrays else None) for text in answer.get("values", ())]
+    except codec.Malformed as error:
+        return Returned("wrong_answer", [], answer["seconds"], f"returned what is not plain data: {error}")
+    return Returned(answer["status"], values, answer["seconds"], answer["detail"])
 
 
 def judge_batch(
@@ -192,48 +311,44 @@ def judge_batch(
     limits: Limits = DEFAULT_LIMITS,
     workers: int | None = None,
     isolation: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Verdict]:
-    """Run every program in a process of its own and say which return the expected values, in the order given.
+    """Run every program in a confined process of its own and say which pass their tests, in the order given.
 
-    `workers` processes run side by side (default: the cores, at most 8); they live for this call only. A
-    failure of the sandbox itself is retried once on a fresh worker, then `no_verdict`. Raises ValueError for
-    pairs that are not plain data (None, bool, int, float, str, list, tuple, set, dict) and for `workers`
-    below 1. Values are equal when type and content are: `True`, `1` and `1.0` differ (see `worker.encode`).
+    For many batches keep a `Judge`. Raises ValueError for data that are not plain, for an unknown checker, for
+    `workers` below 1, and, with the reason and what to do, where this system cannot isolate programs as `isolation`
+    asks.
 
     >>> right = Program("def double(x):\\n    return 2 * x", Calls("double", [[[3], 6]]))
     >>> wrong = Program("def double(x):\\n    return x", Calls("double", [[[3], 6]]))
     >>> [verdict.status for verdict in judge_batch([right, wrong], workers=1)]
     ['passed', 'wrong_answer']
     """
-    if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cores, 8)
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; at least 1 is needed")
-    verdicts: list[Verdict | None] = [None] * len(programs)
-    queue, lock = iter(enumerate(programs)), threading.Lock()
-    crew = [_Worker(once=not hasattr(os, "fork")) for _ in range(min(workers, len(programs)))]
+    return judge_each([(program, limits) for program in programs], workers, isolation, progress)
 
-    def work(worker: _Worker) -> None:
-        try:
-            while not worker.stopped:
-                with lock:
-                    number, program = next(queue, (None, None))
-                if number is None or program is None:
-                    return
-                verdicts[number] = _judge(worker, program, limits)
-        finally:
-            worker.close()
 
-    if not crew:
-        return []
-    with ThreadPoolExecutor(len(crew), thread_name_prefix="judge") as pool:
-        try:
-            for future in [pool.submit(work, worker) for worker in crew]:
-                future.result()
-        finally:  # after Ctrl-C or an error the others stop at once
-            if any(verdict is None for verdict in verdicts):
-                for worker in crew:
-                    worker.stop()
-    return [verdict for verdict in verdicts if verdict is not None]
+def judge_each(
+    jobs: Sequence[tuple[Program, Limits]],
+    workers: int | None = None,
+    isolation: str | None = None,
+    progress: Progress | None = None,
+) -> list[Verdict]:
+    """`judge_batch` with limits of its own for every program."""
+    with Judge(workers, isolation) as judge:
+        return judge.each(jobs, progress)
+
+
+def call_batch(
+    calls: Sequence[Invocation],
+    limits: Limits = DEFAULT_LIMITS,
+    workers: int | None = None,
+    isolation: str | None = None,
+    progress: Progress | None = None,
+) -> list[Returned]:
+    """Call functions of programs in the sandbox for the values they return.
+
+    >>> call_batch([Invocation("def f(x): return (x, 1)", "f", [[2], ["a"]])], workers=1)[0].values
+    [(2, 1), ('a', 1)]
+    """
+    with Judge(workers, isolation) as judge:
+        return judge.call(calls, limits, progress)

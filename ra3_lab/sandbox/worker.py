@@ -1,298 +1,348 @@
-"""The untrusted side of the sandbox: a small process that runs programs and reports what they returned.
+"""The judge worker: a process of its own that holds tests and expected outputs and decides. It runs no foreign code.
 
-Started by exec with an (almost) empty environment, never forked from the trainer, this script imports little,
-then reads one job a line from stdin and forks once per job:
+    trainer --job: one line of JSON--> judge worker --channels--> program, test text (forked by its zygote)
+            <--verdict: one line----
 
-    judge (trainer)  --job: source, inputs, limits-->  zygote (this script)  --fork-->  candidate
-                     <--header + returned values-----        |  reads a pipe, kills   <-- one line a pair
+Started by exec without the trainer's environment. What comes back from a program is read as lines of plain data, of
+limited size, and compared here by `checkers.compare`. A failure of the sandbox itself is tried once more with a
+fresh zygote, then it is `no_verdict`. When the trainer is gone, the input ends and this process with it, and the
+zygote with that.
 
-The zygote knows no expected outputs, so nothing in reach of the candidate can tell it whether it passed. A
-returned value crosses as the canonical JSON text of `encode`; two values are equal when these texts are
-equal. Where fork is missing (Windows) `--once` runs a single job in the process itself, without resource
-limits.
-
-The audit hook of `forbid` stops accidents (a program that deletes files, calls a shell or opens a
-connection), not an attacker: Python code that wants round it gets round it.
+All time limits of programs are the zygote's: a killed program's channels close, so every read here ends. Should the
+zygote hang, the trainer's own deadline ends this process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import queue
+import signal
+import socket
 import sys
-import time
-import types
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
-SCRATCH_BYTES = 64 * 1024 * 1024  # the largest single file a candidate may write
-FORBIDDEN = frozenset(
-    "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.kill os.killpg "  # noqa: SIM905
-    "os.startfile pty.spawn subprocess.Popen signal.pthread_kill socket.connect socket.bind "
-    "socket.sendto socket.sendmsg socket.getaddrinfo socket.gethostbyname ctypes.dlopen ctypes.dlsym".split()
-)
-PATH_CHANGES = frozenset(
-    "os.remove os.rename os.rmdir os.mkdir os.chmod os.chown os.link os.symlink "  # noqa: SIM905
-    "os.truncate os.utime shutil.rmtree shutil.move".split()
-)
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+from ra3_lab.sandbox import codec
+from ra3_lab.sandbox.checkers import compare
+from ra3_lab.sandbox.host import Job, SandboxError, Zygote
 
+FAILURES = ("wrong_answer", "runtime_error", "memory_limit", "output_limit", "forbidden")  # what a program may claim
+UNFINISHED = ("runtime_error", "time_limit", "memory_limit", "forbidden", "")
+COMPARE_SECONDS = 5.0  # CPU seconds of this process for one comparison
+SAME_TEXT_IS_RIGHT = ("exact", "equal", "approx", "unordered", "set", "text", "tokens", "lines")
+LINE_BYTES = 4096  # of what a program says besides values
 
-class NotPlain(TypeError):
-    """A value outside None, bool, int, float, str, list, tuple, set, dict. It equals nothing."""
+Answer = dict[str, Any]
 
 
-class Forbidden(PermissionError):
-    """What the audit hook raises."""
+class Lines:
+    """Lines from a forked process, at most `left` bytes of them; `flooded` says that there were more."""
+
+    def __init__(self, channel: socket.socket, left: int) -> None:
+        self.channel, self.left, self.rest, self.flooded = channel, left, bytearray(), False
+
+    def next(self) -> bytes | None:
+        """A line without its newline; None at the end."""
+        start = 0
+        while (end := self.rest.find(b"\n", start)) < 0:
+            start = len(self.rest)
+            try:
+                chunk = self.channel.recv(1 << 16)
+            except ConnectionError:
+                return None
+            self.left -= len(chunk)
+            self.flooded = self.left < 0
+            if self.flooded or not chunk:
+                return None
+            self.rest += chunk
+        line = bytes(self.rest[:end])
+        del self.rest[: end + 1]
+        return line
+
+    def begin(self) -> None:
+        """Take "ready", which is sent before any foreign code runs. SandboxError without it."""
+        first = self.next()
+        if first != b"ready":
+            raise SandboxError((first or b"").decode("ascii", "replace") or "the program's process was not set up")
 
 
-def encode(value: object) -> object:
-    """Plain data as JSON in which types stay apart: scalars stand bare, containers and large ints have a tag.
-
-    Types count, as they do in no `==`: True, 1 and 1.0 are three values, and so are [1] and (1,). Sets and
-    dicts are order-free. NaN equals NaN and -0.0 equals 0.0. Dict subclasses cross as dict; other subclasses
-    raise NotPlain.
-
-    >>> encode((1, [True, 2.0]))
-    ['tuple', [1, ['list', [True, 2.0]]]]
-    >>> encode({"b": 1, "a": {2}})
-    ['dict', [['a', ['set', [2]]], ['b', 1]]]
-    """
-    kind = type(value)
-    if value is None or kind is bool or kind is str:
-        return value
-    if kind is float:
-        return value + 0.0  # type: ignore[operator]  # turns -0.0 into 0.0
-    if kind is int:  # decimal text of huge ints is slow and, past 4,300 digits, refused
-        return value if -(2**63) < value < 2**63 else ["int", hex(value)]  # type: ignore[operator,arg-type]
-    if kind is list or kind is tuple:
-        return [kind.__name__, [encode(item) for item in value]]  # type: ignore[union-attr]
-    if kind is set:
-        return ["set", sorted((encode(item) for item in value), key=json.dumps)]  # type: ignore[union-attr]
-    if isinstance(value, dict):
-        items = [[encode(key), encode(item)] for key, item in dict.items(value)]
-        return ["dict", sorted(items, key=json.dumps)]
-    raise NotPlain(f"{kind.__name__} is not plain data")
+def send(channel: socket.socket, job: Job, *names: str) -> None:
+    """Parts of the job as one line to a forked process; one that has died will show by its silence."""
+    with contextlib.suppress(ConnectionError):
+        channel.sendall(json.dumps({name: job[name] for name in names}).encode() + b"\n")
 
 
-def decode(coded: object) -> object:
-    """The value that `encode` was given (dict items in sorted order).
-
-    >>> decode(encode({"a": (1, {2}), "big": 2**70}))
-    {'a': (1, {2}), 'big': 1180591620717411303424}
-    """
-    if not isinstance(coded, list):
-        return coded
-    tag, content = coded
-    if tag == "int":
-        return int(content, 16)
-    if tag == "dict":
-        return {decode(key): decode(item) for key, item in content}
-    return {"list": list, "tuple": tuple, "set": set}[tag](decode(item) for item in content)
+def verdict(status: str, seconds: float, detail: str, **more: Any) -> Answer:
+    """What the trainer gets."""
+    return {"status": status, "seconds": seconds, "detail": detail, **more}
 
 
-def forbid(scratch: str) -> None:
-    """Install the hook: Forbidden on new processes, signals, connections and writes outside `scratch`."""
-
-    def outside(path: object) -> bool:
-        if isinstance(path, int) or path is None or path == os.devnull:
-            return False
-        full = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
-        return full != scratch and not full.startswith(scratch + os.sep)
-
-    def hook(event: str, args: tuple) -> None:
-        if event in FORBIDDEN:
-            raise Forbidden(f"{event} is not allowed here")
-        if event == "open" and isinstance(args[2], int) and args[2] & WRITING and outside(args[0]):
-            raise Forbidden(f"writing {args[0]!r} is not allowed here")
-        if event in PATH_CHANGES:
-            paths = args[:2] if event in ("os.rename", "os.link", "shutil.move") else args[:1]
-            if any(outside(path) for path in paths) or (event == "os.symlink" and outside(args[1])):
-                raise Forbidden(f"{event} {args[0]!r} is not allowed here")
-
-    sys.addaudithook(hook)
+def said(line: bytes) -> tuple[str, str]:
+    """Status and text of a "!status text" line."""
+    status, _, text = line[1:].decode("ascii", "replace").partition(" ")
+    return (status if status in FAILURES else "runtime_error"), text[:400]
 
 
-def run_candidate(job: dict, result: int) -> None:
-    """Run the program; write 'ready', then one line a pair, to the descriptor `result`.
+def ending(child: Answer, job: Job) -> tuple[str, str]:
+    """Status and text of a program that ended, or was ended, without saying why."""
+    code, reason, seconds = child["status"], child["reason"], child["seconds"]
+    used = f"{seconds:.2f} s CPU; limit {job['cpu_seconds']:g} s"
+    if reason == "scratch":
+        return "output_limit", f"more than {job['scratch_mb']} MiB of files, or too many threads"
+    if reason == "wall":
+        return "time_limit", f"{job['wall_seconds']:g} s wall time; {used}"
+    if reason == "cpu" or seconds > job["cpu_seconds"] or code & 127 == signal.SIGXCPU:
+        return "time_limit", used
+    if code & 127 == getattr(signal, "SIGSYS", 31):
+        return "forbidden", "a system call that is not allowed"
+    if reason == "judge" and code & 127 == signal.SIGKILL:
+        return "runtime_error", "ended early"
+    if code & 127:
+        return "runtime_error", f"ended by signal {code & 127}"
+    return "runtime_error", f"ended early, with exit status {code >> 8}"
 
-    An error ends the output with a line '!status text'. Without 'ready' the judge knows that the sandbox,
-    not the program, went wrong.
-    """
 
-    def write(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(result, view) :]
+def late(child: Answer, job: Job) -> bool:
+    """Whether a limit on time was passed, whatever else happened."""
+    return child["reason"] in ("cpu", "wall") or child["seconds"] > job["cpu_seconds"]
 
-    write(b"ready\n")
+
+def right(checker: str, expected: str, got: str) -> bool:
+    """`compare` on coded text, under a time limit of its own: what a program returned cannot hold the judge up."""
+    if got == expected and checker.partition(":")[0] in SAME_TEXT_IS_RIGHT:
+        return True
     try:
-        module = types.ModuleType("solution")
-        sys.modules["solution"] = module  # dataclasses and pickling look their module up by name
-        exec(compile(job["source"], "<program>", "exec", dont_inherit=True), module.__dict__)
-        function = module.__dict__.get(job["entry_point"])
-        if not callable(function):
-            raise NameError(f"the program defines no function {job['entry_point']!r}")
-        for coded in job["inputs"]:
-            returned = function(*[decode(argument) for argument in coded])
-            write(json.dumps(encode(returned)).encode() + b"\n")
-    except MemoryError:
-        write(b"!memory_limit MemoryError\n")
-    except Forbidden as error:
-        write(f"!forbidden {error}"[:300].encode("ascii", "backslashreplace") + b"\n")
-    except BaseException as error:
-        status = "wrong_answer" if isinstance(error, NotPlain) else "runtime_error"
-        try:
-            text = str(error)
-        except BaseException:  # a hostile __str__
-            text = "?"
-        line = f"!{status} {type(error).__name__}: {text}"[:300].replace("\n", " ")
-        write(line.encode("ascii", "backslashreplace") + b"\n")
+        with _timed():
+            return compare(checker, codec.loads(expected), codec.loads(got))
+    except (codec.Malformed, TimeoutError):
+        return False
 
 
-def start_candidate(job: dict, scratch: str, libc) -> tuple[int, int]:
-    """Fork a candidate in its own session and folder, under its limits: its process id, the pipe to read."""
-    import resource
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise TimeoutError("the comparison took too long")
 
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(writer)
-        return pid, reader
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, COMPARE_SECONDS, 1.0)
     try:
-        os.setsid()
-        if libc is not None:
-            libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: die with the zygote
-        os.chdir(scratch)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):  # this also closes the candidate's copies of the zygote's own pipes
-            os.dup2(nothing, descriptor)
-        os.close(reader)
-        # The kernel counts RLIMIT_CPU by ticks, which can be a sixth off: a mere backstop of `collect`.
-        seconds, memory = int(job["cpu_seconds"] * 1.3) + 2, int(job["memory_mb"] * 1024 * 1024)
-        wanted = {"CPU": seconds, "AS": memory, "FSIZE": SCRATCH_BYTES, "NOFILE": 64, "CORE": 0}
-        for name, value in wanted.items():
-            with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS refuses some
-                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-        sys.modules["random"].seed(0)  # so that a verdict does not depend on luck
-        forbid(scratch)
-        run_candidate(job, writer)
+        yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+class Judge:
+    """Decides about one job after the other."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.zygote = Zygote(plan)
+
+    def decide(self, job: Job) -> Answer:
+        """The verdict, after at most one retry."""
+        reason = ""
+        for _ in range(2):
+            try:
+                return getattr(self, job["form"])(job)
+            except SandboxError as error:
+                reason = str(error)
+                self.zygote.stop()
+        return verdict("no_verdict", 0.0, reason)
+
+    def call(self, job: Job, kind: str, take: Callable[[int, str], bool]) -> tuple[str, str, Answer]:
+        """Call the function with each input and `take` each coded value until it says stop or something else ends it.
+
+        Returns the status ("" when it was stopped or came to the end), a text, and how the process ended.
+        """
+        ours, theirs = socket.socketpair()
+        status, text, count, total, kill = "", "", 0, len(job["inputs"]), True
+        with ours:
+            with theirs:
+                self.zygote.run(job | {"kind": kind}, [theirs.fileno()])
+            lines = Lines(ours, job["output_bytes"] + total + LINE_BYTES)
+            try:
+                send(ours, job, "source", "entry_point", "inputs", "output_bytes")
+                lines.begin()
+                while count < total and (line := lines.next()) is not None:
+                    if line.startswith(b"!"):
+                        status, text = said(line)
+                        break
+                    count += 1
+                    if not take(count - 1, line.decode("ascii", "replace")):
+                        break
+                else:
+                    status = "" if count == total else "ended"
+                    kill = lines.flooded or count == total  # else it is ending by itself
+            finally:
+                (child,) = self.zygote.finish(kill)
+        if lines.flooded:
+            status, text = "output_limit", f"returned more than {job['output_bytes']} bytes"
+        elif status == "ended":
+            status, text = ending(child, job)
+        if late(child, job) and status in UNFINISHED:
+            status, text = "time_limit", ending(child, job)[1]
+        return status, text and f"call {count}: {text}", child
+
+    def calls(self, job: Job) -> Answer:
+        """Input and output pairs."""
+        wrong = ""
+
+        def take(number: int, got: str) -> bool:
+            nonlocal wrong
+            if right(job["checker"], job["expected"][number], got):
+                return True
+            arguments, expected = job["inputs"][number], job["expected"][number]
+            wrong = f"call {number}: {arguments:.100} gave {got:.100}, expected {expected:.100}"
+            return False
+
+        status, text, child = self.call(job, "calls", take)
+        if wrong:  # a wrong value before the limit was reached stays a wrong answer
+            status, text = "wrong_answer", wrong
+        return verdict(status or "passed", child["seconds"], text or f"{len(job['expected'])} calls")
+
+    def values(self, job: Job) -> Answer:
+        """The values themselves, for the caller to look at; "passed" means that all calls returned."""
+        found: list[str] = []
+
+        def take(number: int, got: str) -> bool:
+            found.append(got)
+            return True
+
+        status, text, child = self.call(job, "arrays" if job["arrays"] else "calls", take)
+        return verdict(status or "passed", child["seconds"], text, values=found)
+
+    def asserts(self, job: Job) -> Answer:
+        """Test text in one process, the program in another."""
+        (program, theirs), (tests, theirs_too) = socket.socketpair(), socket.socketpair()
+        text, answer = "", None
+        with program, tests:
+            with theirs, theirs_too:
+                self.zygote.run(job | {"kind": "asserts"}, [theirs.fileno(), theirs_too.fileno()])
+            about_program, about_tests = Lines(program, LINE_BYTES), Lines(tests, LINE_BYTES)
+            try:
+                send(program, job, "source", "entry_point", "output_bytes")
+                about_program.begin()
+                send(tests, job, "code", "entry_point")
+                about_tests.begin()
+                answer = about_tests.next()
+            finally:
+                child, tester = self.zygote.finish()
+            last = about_program.next()  # it is dead: what it said, or the end
+        seconds = child["seconds"]
+        status, _, text = (answer or b"").decode("ascii", "replace").partition(" ")
+        if answer is None and tester["reason"]:  # its limits are far above the program's
+            timed = late(child, job) or tester["reason"] in ("cpu", "wall")
+            status, text = ("time_limit", ending(child, job)[1]) if timed else ending(tester, job)
+        elif answer is None:
+            status, text = "runtime_error", f"the test text's process: {ending(tester, job)[1]}"
+        elif status == "unused":
+            return verdict("no_verdict", seconds, text)
+        elif status == "gone":
+            status, text = said(last) if last and last.startswith(b"!") else ending(child, job)
+        if late(child, job) and status in (*UNFINISHED, "passed"):
+            status, text = "time_limit", ending(child, job)[1]
+        return verdict(status if status in (*FAILURES, "time_limit") else "passed", seconds, text)
+
+    def stdin(self, job: Job) -> Answer:
+        """A whole program, once for each case; the first that fails decides."""
+        total = slowest = 0.0
+        for number, (given, expected) in enumerate(job["cases"]):
+            status, text, seconds = self.case(job, given, expected)
+            total, slowest = total + seconds, max(slowest, seconds)
+            if status != "passed":
+                return verdict(status, total, f"case {number}: {text}")
+        return verdict("passed", total, f"{len(job['cases'])} cases, the slowest {slowest:.2f} s CPU")
+
+    def case(self, job: Job, given: str, expected: str) -> tuple[str, str, float]:
+        """Status, text and CPU seconds of one case."""
+        ours, theirs = socket.socketpair()
+        reader, writer = os.pipe()
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(writer, 1031, 1 << 20)  # F_SETPIPE_SZ: fewer turns
+        with ours, open(reader, "rb", buffering=0) as output:
+            with theirs, open(writer, "wb"), readable(given.encode("utf-8", "surrogatepass")) as stdin:
+                self.zygote.run(job | {"kind": "stdin"}, [theirs.fileno(), stdin, writer])
+            lines, kill = Lines(ours, LINE_BYTES), True
+            try:
+                send(ours, job, "source")
+                lines.begin()
+                got, kill = read_all(output, job["output_bytes"])
+                line = None if kill else lines.next()
+            finally:
+                (child,) = self.zygote.finish(kill)
+        seconds = child["seconds"]
+        if late(child, job):
+            return *ending(child, job), seconds
+        if kill:
+            return "output_limit", f"printed more than {job['output_bytes']} bytes", seconds
+        if line is not None and line.startswith(b"!"):
+            return *said(line), seconds
+        if child["status"] or child["reason"]:
+            return *ending(child, job), seconds
+        try:
+            with _timed():
+                if compare(job["checker"], expected, text := got.decode("utf-8", "replace")):
+                    return "passed", "", seconds
+        except TimeoutError:
+            return "wrong_answer", "the comparison took too long", seconds
+        return "wrong_answer", f"{given!r:.100} gave {text!r:.100}, expected {expected!r:.100}", seconds
+
+
+@contextlib.contextmanager
+def readable(data: bytes) -> Iterator[int]:
+    """A descriptor to read `data` from, as from a file, and not to write to."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("stdin", 2)  # MFD_ALLOW_SEALING
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        fcntl.fcntl(descriptor, 1033, 15)  # F_ADD_SEALS: seal, shrink, grow, write
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            descriptor = os.open(file.name, os.O_RDONLY)
+    try:
+        os.lseek(descriptor, 0, 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_all(stream: Any, limit: int) -> tuple[bytes, bool]:
+    """What comes until the end, at most `limit` bytes, and whether there was more."""
+    chunks, size = [], 0
+    while chunk := stream.read(1 << 16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            return b"", True
+    return b"".join(chunks), False
+
+
+def main() -> None:
+    """The process's whole life: the plan on the first line, then a job a line; a verdict a line."""
+    os.environ.clear()
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    source, sink = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    judge = Judge(json.loads(source.readline()))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's business
+
+    def read() -> None:  # also while a program runs: the end of the input ends us
+        for line in source:
+            jobs.put(json.loads(line))
+        judge.zygote.stop()
         os._exit(0)
 
-
-def cpu_seconds(pid: int) -> float:
-    """CPU seconds that process has used; 0.0 outside Linux, where RLIMIT_CPU and the wall clock decide."""
-    try:
-        return time.clock_gettime((~pid << 3) | 2)  # Linux's clock of another process, CPUCLOCK_SCHED
-    except (AttributeError, OSError):
-        return 0.0
-
-
-def collect(reader: int, pid: int, job: dict) -> tuple[str, bytes]:
-    """Read the candidate's lines while it runs: ('done' | 'time_limit' | 'output_limit', the bytes)."""
-    import select
-
-    deadline, chunks, size, lines = time.monotonic() + job["wall_seconds"], [], 0, 0
-    while lines <= len(job["inputs"]):
-        left = min(deadline - time.monotonic(), job["cpu_seconds"] - cpu_seconds(pid))
-        if left <= 0:
-            return "time_limit", b"".join(chunks)
-        if not select.select([reader], [], [], max(left, 0.002))[0]:
-            continue
-        chunk = os.read(reader, 65536)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size, lines = size + len(chunk), lines + chunk.count(b"\n")
-        if size > job["output_bytes"]:
-            return "output_limit", b""
-    return "done", b"".join(chunks)
-
-
-def kill_all(pid: int) -> tuple[int, float]:
-    """SIGKILL the candidate's process group and whatever it left behind: (wait status, CPU seconds)."""
-    try:
-        os.killpg(pid, 9)
-    except (ProcessLookupError, PermissionError):  # not in its own session yet
-        os.kill(pid, 9)
-    _, status, usage = os.wait4(pid, 0)
-    for _ in range(1000):  # as subreaper, orphans that left the group are our children now
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0]:
-                continue
-            with open(f"/proc/self/task/{os.getpid()}/children") as file:
-                for child in file.read().split():
-                    os.kill(int(child), 9)
-            time.sleep(0.001)
-        except (ChildProcessError, FileNotFoundError):
-            break
-    return status, usage.ru_utime + usage.ru_stime
-
-
-def serve(root: str) -> None:
-    """The zygote's loop: a job a line on stdin; for each a header line and the returned bytes on stdout."""
-    import gc
-    import shutil
-
-    for name in (
-        "bisect",
-        "collections",
-        "functools",
-        "heapq",
-        "itertools",
-        "math",
-        "random",
-        "re",
-        "typing",
-    ):
-        __import__(name)  # warm: what programs usually import
-    libc = None
-    if sys.platform == "linux":
-        import ctypes
-
-        libc = ctypes.CDLL(None)
-        libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: descendants that lose their parent come to us
-    scratch = os.path.join(os.path.realpath(root), "scratch")
-    gc.collect()
-    gc.freeze()  # collections in a candidate leave our pages shared
-    try:
-        for line in iter(sys.stdin.buffer.readline, b""):
-            job = json.loads(line)
-            os.makedirs(scratch, exist_ok=True)
-            pid, reader = start_candidate(job, scratch, libc)
-            status, data = collect(reader, pid, job)
-            code, seconds = kill_all(pid)
-            os.close(reader)
-            try:
-                os.rmdir(scratch)
-            except OSError:  # the program left files
-                shutil.rmtree(scratch, ignore_errors=True)
-            header = {
-                "token": job["token"],
-                "status": status,
-                "code": code,
-                "seconds": seconds,
-                "size": len(data),
-            }
-            sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + data)
-            sys.stdout.buffer.flush()
-    finally:  # also when the trainer was killed
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def run_once(root: str) -> None:
-    """Without fork: run the one job on stdin in this very process."""
-    job = json.loads(sys.stdin.buffer.readline())
-    result = os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    forbid(os.path.realpath(root))
-    run_candidate(job, result)
-    os._exit(0)
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        job = jobs.get()
+        answer = judge.decide(job)
+        sink.write(json.dumps(answer | {"number": job["number"]}).encode() + b"\n")
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # the folder of this script
-    os.environ.clear()
-    run_once(sys.argv[2]) if sys.argv[1] == "--once" else serve(sys.argv[2])
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The zygote as the judge worker sees it: start it, hand it a run with its descriptors, hear how it ended, end it.
+
+`open_run` is the one way in. Everything here is trusted code in the judge worker; what runs programs is `zygote.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+BOOT = (
+    "import sys; sys.path.insert(0, {home!r}); "
+    "from ra3_lab.sandbox.zygote import main; main({descriptor}, {parent})  # for {owner}"
+)
+HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # what `ra3_lab` is imported from
+
+Job = dict[str, Any]
+
+
+class SandboxError(RuntimeError):
+    """The sandbox, not the program, went wrong."""
+
+
+class Zygote:
+    """The process that forks, as seen from here; started when first needed."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.plan, self.folder = plan, ""
+        self.process: subprocess.Popen | None = None
+        self.control: socket.socket | None = None
+        self.scratch_mb = 0
+
+    def start(self, scratch_mb: int) -> None:
+        """A fresh process, ready to fork. SandboxError, with its reason, where it cannot be set up as planned."""
+        self.stop()
+        ours, theirs = socket.socketpair()
+        plan = self.plan | {"scratch_mb": scratch_mb, "home": HOME}
+        if not plan.get("namespaces"):
+            self.folder = tempfile.mkdtemp(prefix="ra3_sandbox_")
+            os.chmod(self.folder, 0o711)
+            plan["scratch"] = os.path.join(os.path.realpath(self.folder), "scratch")
+            os.mkdir(plan["scratch"], 0o700)
+        else:
+            plan["scratch"] = ""
+        boot = BOOT.format(home=plan["home"], descriptor=theirs.fileno(), parent=os.getpid(), owner=plan["owner"])
+        command = [*plan.get("launcher", ()), sys.executable, "-s", "-S", "-B", "-c", boot]
+        # A fixed hash seed, so that a program that walks a set gives the same every time. One arena: an address
+        # space limit of 512 MB would otherwise go to threads' reserves. Nothing else of the environment.
+        environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
+        nothing = subprocess.DEVNULL
+        with theirs:
+            self.process = subprocess.Popen(
+                command,
+                stdin=nothing,
+                stdout=nothing,
+                stderr=nothing,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+            )
+        self.control, self.scratch_mb = ours, scratch_mb
+        ours.settimeout(60)
+        ours.sendall(json.dumps(plan).encode() + b"\n")
+        answer = self.answer()
+        if "error" in answer:
+            raise SandboxError(f"the sandbox could not be set up: {answer['error']}")
+
+    def run(self, job: Job, descriptors: list[int]) -> None:
+        """Begin a run; `finish` ends it."""
+        if self.control is None or self.scratch_mb != job["scratch_mb"]:
+            self.start(job["scratch_mb"])
+        assert self.control is not None
+        names = ("kind", "cpu_seconds", "wall_seconds", "memory_mb", "scratch_mb", "patient")
+        text = json.dumps({name: job[name] for name in names}).encode() + b"\n"
+        self.control.settimeout(job["wall_seconds"] + 30)
+        try:
+            socket.send_fds(self.control, [text], descriptors)
+        except OSError as error:
+            raise SandboxError(f"the zygote is gone: {error}") from error
+
+    def finish(self, kill: bool = True) -> list[dict[str, Any]]:
+        """How each process ended. Without `kill` the deciding one is left to end by itself or by its limits."""
+        assert self.control is not None
+        if kill:
+            with contextlib.suppress(OSError):
+                self.control.sendall(b"kill\n")
+        answer = self.answer()
+        if not answer["clean"]:  # leftovers that would not go: the next program gets a fresh world
+            self.stop()
+        return answer["children"]
+
+    def answer(self) -> dict[str, Any]:
+        assert self.control is not None
+        data = b""
+        try:
+            while not data.endswith(b"\n"):
+                chunk = self.control.recv(1 << 16)
+                if not chunk:
+                    raise SandboxError("the zygote ended")
+                data += chunk
+            return json.loads(data)
+        except (OSError, ValueError) as error:
+            raise SandboxError(f"the zygote did not answer: {error}") from error
+
+    def stop(self) -> None:
+        """End it and all in it; remove its folder."""
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        if self.folder:
+            from ra3_lab.sandbox.zygote import empty
+
+            for _ in range(50):  # a program that is just being killed may still write
+                if empty(self.folder):
+                    break
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder)
+            self.folder = ""

@@ -1,0 +1,110 @@
+"""Shared by the sandbox's tests: which isolations hold here, warm judges for each, and what must not be left behind."""
+
+import contextlib
+import functools
+import glob
+import os
+import shutil
+import tempfile
+import time
+
+import pytest
+
+from ra3_lab.sandbox import Calls, Judge, Limits, Program, Verdict
+from ra3_lab.sandbox.isolation import LINUX, probe
+
+QUICK = Limits(cpu_seconds=0.5, memory_mb=256, output_bytes=100_000, scratch_mb=8)
+ISOLATIONS = [name for name in LINUX if probe(name)["holds"]]
+"""The hard ones that hold on this machine; what does not hold is skipped with the reason."""
+MISSING = {name: probe(name)["reason"] for name in LINUX if name not in ISOLATIONS}
+
+
+def each_isolation(*names):
+    """Parametrize a test over hard isolations; those that do not hold here are skips that say why."""
+    return pytest.mark.parametrize(
+        "isolation",
+        [
+            pytest.param(name, marks=pytest.mark.skip(reason=f"{name}: {MISSING[name]}") if name in MISSING else ())
+            for name in names or LINUX
+        ],
+    )
+
+
+ESCAPE = f"ra3_escape_{os.getpid()}"
+"""What hostile programs name the files that they try to leave."""
+
+hard = pytest.mark.skipif(not ISOLATIONS, reason=f"no hard isolation holds here: {MISSING}")
+
+
+@functools.cache
+def judge_of(isolation):
+    """One warm judge for all tests that use it; `close_judges` ends it."""
+    return Judge(workers=2, isolation=isolation)
+
+
+def close_judges():
+    for isolation in (*LINUX, "process", None):
+        if isolation in _used:
+            judge_of(isolation).close()
+    _used.clear()
+
+
+_used = set()
+
+
+def judge(programs, limits=QUICK, isolation=None) -> list[Verdict]:
+    """Verdicts from a warm judge."""
+    _used.add(isolation)
+    return judge_of(isolation).batch(programs, limits)
+
+
+def one(source, tests=None, limits=QUICK, isolation=None) -> Verdict:
+    """The verdict on one program; by default it must return 6 for 3."""
+    return judge([Program(source, tests or Calls("f", [[[3], 6]]))], limits, isolation)[0]
+
+
+@contextlib.contextmanager
+def own_temporary_folder():
+    """Everything temporary goes to a folder of this module's; yields a function that lists what a sandbox has left."""
+    before, environment = tempfile.tempdir, os.environ.get("TMPDIR")
+    folder = tempfile.mkdtemp(prefix="sandbox_tests_")
+    os.chmod(folder, 0o711)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+
+    def left():
+        shared = [path for place in ("/tmp", "/var/tmp", "/dev/shm", os.getcwd()) for path in _entries(place)]
+        with open("/proc/self/mounts") as file:
+            return {*_entries(folder), *(path for path in shared if ESCAPE in path), *file}
+
+    try:
+        yield left
+    finally:
+        tempfile.tempdir = before
+        os.environ.pop("TMPDIR")
+        os.environ |= {} if environment is None else {"TMPDIR": environment}
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _entries(folder):
+    return [os.path.join(folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+
+
+def processes(owner=None):
+    """Ids of the sandbox's processes that work for a trainer, by default this process."""
+    mark, found = b"# for %d\0" % (owner or os.getpid()), set()
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as file:
+                if mark in file.read():
+                    found.add(int(path.split("/")[2]))
+        except OSError:
+            continue
+    return found
+
+
+def settle(condition, seconds=10.0):
+    """Wait for something that is about to become true: a killed process takes a moment to vanish from /proc."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
