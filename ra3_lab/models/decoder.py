@@ -1,9 +1,9 @@
 """One batched decoder: key/value cache, packed projections, rows at different places, forced and sampled tokens.
 
-A `Decoder` is a snapshot of a Llama- or Qwen2-type Hugging Face model (LoRA merged into the copy): taken anew after
-every update, a matter of milliseconds. Every row of a batch is at its own position; a forward pass feeds each row a
-chunk of its own next tokens. What a chunk's padding writes into the cache lies behind the row's end, is never
-attended to and is overwritten by the row's next chunk.
+A `Decoder` is a snapshot of a Llama- or Qwen2-type Hugging Face model (4-bit weights as floats, adapters merged in):
+taken anew after every update, a matter of milliseconds. Every row of a batch is at its own position; a forward pass
+feeds each row a chunk of its own next tokens. What a chunk's padding writes into the cache lies behind the row's end,
+is never attended to and is overwritten by the row's next chunk.
 
 Not handled: other architectures (a clear error), sliding windows, prompts longer than the context.
 """
@@ -17,16 +17,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-
-def effective_weight(linear: Any) -> torch.Tensor:
-    """The matrix (out, in) that a linear layer applies, active LoRA adapters included."""
-    if not hasattr(linear, "base_layer"):
-        return linear.weight.detach()
-    weight = linear.base_layer.weight.detach()
-    for adapter in linear.active_adapters:
-        if adapter in linear.lora_A:
-            weight = weight + linear.get_delta_weight(adapter).detach()
-    return weight
+from ra3_lab.models.quantize import dense_weight
 
 
 def _bias(linear: Any) -> torch.Tensor | None:
@@ -83,7 +74,7 @@ class Decoder:
         self.eps: float = config.rms_norm_eps
         self.device = causal.model.embed_tokens.weight.device
         self.embedding = causal.model.embed_tokens.weight.detach().to(dtype)
-        self.head = effective_weight(causal.lm_head).to(dtype)
+        self.head = dense_weight(causal.lm_head).to(dtype)
         self.norm = causal.model.norm.weight.detach().to(dtype)
         rope = causal.model.rotary_emb
         angles = torch.outer(torch.arange(self.context, device=self.device).float(), rope.inv_freq.float())
@@ -99,11 +90,11 @@ class Decoder:
             raise ValueError("the decoder knows biases of query, key and value only; this model has others.")
         biases = [_bias(p) for p in projections]
         return _Layer(
-            qkv=torch.cat([effective_weight(p) for p in projections]).to(self.dtype),
+            qkv=torch.cat([dense_weight(p) for p in projections]).to(self.dtype),
             qkv_bias=None if biases[0] is None else torch.cat(biases).to(self.dtype),  # type: ignore[arg-type]
-            out=effective_weight(attention.o_proj).to(self.dtype),
-            gate_up=torch.cat([effective_weight(mlp.gate_proj), effective_weight(mlp.up_proj)]).to(self.dtype),
-            down=effective_weight(mlp.down_proj).to(self.dtype),
+            out=dense_weight(attention.o_proj).to(self.dtype),
+            gate_up=torch.cat([dense_weight(mlp.gate_proj), dense_weight(mlp.up_proj)]).to(self.dtype),
+            down=dense_weight(mlp.down_proj).to(self.dtype),
             norm_in=layer.input_layernorm.weight.detach().to(self.dtype),
             norm_mlp=layer.post_attention_layernorm.weight.detach().to(self.dtype),
         )

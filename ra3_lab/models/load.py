@@ -1,4 +1,5 @@
-"""Load a causal language model and its tokenizer from a directory or by hub name; optional LoRA adapters."""
+"""Load a causal language model and its tokenizer from a directory or by hub name, in float or as a 4-bit variant with
+adapters; save it again."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from typing import Any
 
 import torch
 
+from ra3_lab.models.adapters import merged, prepare, without_adapter
+from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
+from ra3_lab.models.variants import Variant, check
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,17 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} is unknown: use auto, cpu or cuda.") from error
 
 
-def load_model(source: str | Path, device: str = "auto") -> tuple[Any, LineTokenizer]:
-    """Model (float32, eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base
-    model.
+def load_model(
+    source: str | Path, device: str = "auto", variant: Variant | None = None, seed: int = 0
+) -> tuple[Any, LineTokenizer]:
+    """Model (eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base model.
+
+    With a `variant` the model comes back quantised and with its adapters on it, drawn with `seed` (those of eva follow
+    when training begins, since they need programs). Trained weights are float32; frozen ones are bf16 on a GPU that
+    computes in it. 4-bit weights are made from float ones in host memory, one layer after the other.
 
     Raises FileNotFoundError for a path that is no model directory and ValueError for a tokenizer that cannot isolate
-    newline and marker. Remote code is never run.
+    newline and marker, or for a variant that does not work here. Remote code is never run.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -65,13 +74,24 @@ def load_model(source: str | Path, device: str = "auto") -> tuple[Any, LineToken
     tokenizer = load_tokenizer(source)
     if path.exists():
         logging.disable_progress_bar()  # a local load takes a moment; a download keeps its bar
-    model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32, trust_remote_code=False)
+    variant = variant or Variant()
+    check(variant, place, training=False)  # before anything is downloaded or read
+    frozen = variant.quantized or variant.adapted
+    dtype = torch.bfloat16 if frozen and place.type == "cuda" and best_precision() == "bf16" else torch.float32
+    model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, trust_remote_code=False)
     if len(tokenizer.hf) > model.config.vocab_size:
         raise ValueError(
             f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: "
             "they do not belong together."
         )
-    return model.to(place).eval(), tokenizer
+    disarm(model)  # a directory may hold 4-bit weights
+    if not frozen:
+        return model.to(place).eval(), tokenizer
+    if variant.adapter == "eva":
+        variant = without_adapter(variant)
+    if not variant.quantized:
+        model = model.to(place)
+    return prepare(model, variant, seed, place), tokenizer
 
 
 def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
@@ -86,15 +106,14 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
 
 
 def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
-    """Write model (LoRA merged) and tokenizer to a directory, complete or not at all."""
-    import copy
+    """Write model (float weights, adapters merged) and tokenizer to a directory, complete or not at all."""
     import shutil
     import tempfile
 
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        plain = copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        plain = merged(model)
         plain.save_pretrained(staging)
         tokenizer.hf.save_pretrained(staging)
         if out.exists():
