@@ -1,4 +1,4 @@
-"""Sampling with the decoder: latents between forced expert lines (E-step, M-step) and whole programs (evaluation).
+"""Latents between forced expert lines (E-step, M-step); whole programs are in `generation.py`.
 
 `sample_latents` forces the expert's lines and samples a latent before each. It feeds several forced lines at once,
 looks at the decision before every one of them, and goes back to the first that chose to think: draws are keyed by
@@ -7,16 +7,19 @@ position, so this gives exactly the traces of a token-by-token loop, in far fewe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ra3_lab.models.decoder import Cache, Decoder
+from ra3_lab.models.generation import Completion, generate
 from ra3_lab.models.sampling import draw_tokens, keyed_uniforms
 from ra3_lab.models.tokenizer import Encoded, LineTokenizer
 from ra3_lab.trace import Trace, annotate, strip
+
+__all__ = ["Completion", "LatentSampling", "Rollout", "generate", "sample_latents"]
 
 LOOKAHEAD = 24  # forced tokens fed in one pass: about a block of code
 
@@ -211,104 +214,3 @@ def sample_latents(
             latents = [None if thought is None else tokenizer.decode(thought) for thought in row.thoughts]
             results[i] = Rollout(annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts))
     return [result for result in results if result is not None]
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled program."""
-
-    text: str
-    """What follows the prompt, up to the end of text."""
-    tokens: int
-    """Tokens sampled, end of text included."""
-    ended: bool
-    """Whether the model ended it (False: cut at max_new)."""
-
-
-@torch.no_grad()
-def generate(
-    decoder: Decoder,
-    tokenizer: LineTokenizer,
-    prompts: Sequence[str],
-    samples_per_prompt: int,
-    temperature: float,
-    max_new: int,
-    seed: int,
-    update: int = 0,
-    rows_at_once: int = 128,
-    progress: Callable[[int, int], None] | None = None,
-    banned: tuple[int, ...] = (),
-) -> list[list[Completion]]:
-    """`samples_per_prompt` completions for each prompt, without the `banned` tokens; those of one prompt share its
-    prefill.
-
-    Sample j of prompt i is keyed i * samples_per_prompt + j. `progress(done, all)` is called after each group of rows.
-    """
-    encoded = [tokenizer.encode_prompt(prompt) for prompt in prompts]
-    for prompt, ids in zip(prompts, encoded, strict=True):
-        if len(ids) >= decoder.context:
-            raise ValueError(
-                f"prompt {prompt[:40]!r}... has {len(ids)} tokens, the context is {decoder.context}: shorten it."
-            )
-    order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    at_once = max(1, rows_at_once // samples_per_prompt)
-    results: list[list[Completion]] = [[] for _ in prompts]
-    for begin in range(0, len(order), at_once):
-        picked = order[begin : begin + at_once]
-        keys = np.repeat(picked * samples_per_prompt, samples_per_prompt) + np.tile(
-            np.arange(samples_per_prompt), len(picked)
-        )
-        group = [encoded[i] for i in picked]
-        outputs = _complete(
-            decoder, tokenizer, group, samples_per_prompt, keys, temperature, max_new, (seed, update), banned
-        )
-        for slot, output in enumerate(outputs):
-            ended = bool(output) and output[-1] == tokenizer.eos
-            results[picked[slot // samples_per_prompt]].append(Completion(tokenizer.decode(output), len(output), ended))
-        if progress is not None:
-            progress(begin + len(picked), len(order))
-    return results
-
-
-def _complete(
-    decoder: Decoder,
-    tokenizer: LineTokenizer,
-    prompts: list[list[int]],
-    copies: int,
-    keys: np.ndarray,
-    temperature: float,
-    max_new: int,
-    seeds: tuple[int, int],
-    banned: tuple[int, ...],
-) -> list[list[int]]:
-    """Token lists for len(prompts) * copies rows; finished rows leave the batch."""
-    lengths = torch.tensor([len(ids) for ids in prompts])
-    width = int(lengths.max())
-    ids = torch.zeros((len(prompts), width), dtype=torch.long)
-    for i, prompt in enumerate(prompts):
-        ids[i, : len(prompt)] = torch.tensor(prompt)
-    length = min(width + max_new, decoder.context)
-    cache = Cache(decoder, len(prompts), length)
-    hidden = decoder.forward(ids, torch.zeros(len(prompts), dtype=torch.long), cache)
-    last = hidden[torch.arange(len(prompts)), lengths - 1]
-    spread = torch.arange(len(prompts)).repeat_interleave(copies)
-    cache.select(spread)
-    last, places = last[spread], lengths[spread]
-    outputs: list[list[int]] = [[] for _ in keys]
-    alive = np.arange(len(keys))
-    while len(alive):
-        uniforms = keyed_uniforms(*seeds, keys[alive], places.numpy())
-        tokens = draw_tokens(decoder.logits(last), uniforms, temperature, banned)
-        for row, token in zip(alive, tokens.tolist(), strict=True):
-            outputs[row].append(token)
-        going = (tokens != tokenizer.eos) & (places + 1 < length)
-        going &= torch.tensor([len(outputs[row]) < max_new for row in alive])
-        if not going.all():
-            kept = going.nonzero()[:, 0]
-            alive, tokens, places = alive[kept.numpy()], tokens[kept], places[kept]
-            if not len(alive):
-                break
-            cache.select(kept)
-        last = decoder.forward(tokens[:, None], places, cache)[:, 0]
-        places = places + 1
-    return outputs

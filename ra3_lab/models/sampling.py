@@ -35,11 +35,41 @@ def draw_tokens(
 
     `banned` tokens have probability 0. Returns ids (B,).
     """
+    return draw_with_logp(logits, uniforms, temperature, banned)[0]
+
+
+def draw_with_logp(
+    logits: torch.Tensor,
+    uniforms: np.ndarray,
+    temperature: float,
+    banned: tuple[int, ...] = (),
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `draw_tokens`, with the log-probability (B,) at which each token was drawn: after temperature, bans, and
+
+    `top_k`: only the k likeliest tokens (0: all; several at the k-th place all stay); `top_p`: only the likeliest
+    tokens that together reach this probability (Holtzman et al. 2020). At temperature 0 the log-probability is 0.
+
+    >>> logits, uniforms = torch.log(torch.tensor([[0.5, 0.3, 0.2]])), np.array([0.7])
+    >>> [int(draw_with_logp(logits, uniforms, 1.0, top_p=p)[0]) for p in (1.0, 0.6, 0.4)]
+    [1, 1, 0]
+    """
     logits = logits.float()
     if banned:
         logits = logits.index_fill(-1, torch.tensor(banned), -torch.inf)
     if temperature == 0:
-        return logits.argmax(-1)
-    cdf = torch.softmax(logits / temperature, -1).double().cumsum(-1)
+        return logits.argmax(-1), torch.zeros(len(logits))
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, -1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = torch.softmax(logits / temperature, -1)
+    if top_p < 1.0:
+        ordered, places = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered  # a token stays while those before it have not reached top_p
+        kept = torch.zeros_like(ordered).scatter(-1, places, ordered.masked_fill(before >= top_p, 0.0))
+        probabilities = kept / kept.sum(-1, keepdim=True)
+    cdf = probabilities.double().cumsum(-1)
     target = torch.from_numpy(uniforms)[:, None] * cdf[:, -1:]
-    return torch.searchsorted(cdf, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    tokens = torch.searchsorted(cdf, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    return tokens, probabilities.gather(-1, tokens[:, None])[:, 0].log()

@@ -9,6 +9,8 @@ sum them by role:
   thought are renormalised without those no thought may hold, as they are sampled. Where a thought was cut, its
   closing newline was forced because another token was drawn: it counts log(1 - q(newline)), so that all latents
   together have probability 1.
+
+`answer_logps` is for RL on whole answers: log-probability and entropy of each token of an answer.
 """
 
 from __future__ import annotations
@@ -128,6 +130,65 @@ def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer, temperature:
     shape = hidden.shape[:2]
     token, marker, inadmissible = (torch.cat(part).view(shape).cpu() for part in zip(*parts, strict=True))
     return Scores(token, marker, inadmissible)
+
+
+_LOGITS_AT_ONCE = 2**24  # numbers: 64 MiB in float32, whatever the vocabulary
+
+
+def answer_logps(
+    model: Any,
+    ids: torch.Tensor,
+    prompts: torch.Tensor,
+    lengths: torch.Tensor,
+    temperature: float = 1.0,
+    entropy_gradient: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability and entropy (nats) of every answer token at `temperature`, each (B, A), 0 beyond an answer's end.
+
+    ids (B, T) hold prompt and answer, right-padded; prompts (B,) and lengths (B,) are the tokens of each prompt and of
+    each answer; A is the longest answer. Differentiable, the entropy only where `entropy_gradient` asks for it. Right
+    padding needs no mask: nothing attends to what follows it. The head sees answer tokens only, packed, in chunks whose
+    logits are computed anew in the backward pass where there is more than one; so logits of shape (B, T, V) never
+    exist.
+    """
+    device = next(model.parameters()).device
+    longest = int(lengths.max())
+    counted = torch.arange(longest) < lengths[:, None]  # (B, A)
+    row, column = counted.nonzero(as_tuple=True)
+    place = prompts[row] + column  # of the token itself; it is predicted one place before
+    targets = ids[row, place].to(device)
+    states, head = _states_and_head(model, ids[:, :-1].to(device))
+    packed = states[row.to(device), (place - 1).to(device)]  # (N, D)
+    size = max(1, _LOGITS_AT_ONCE // model.config.vocab_size)
+    parts = []
+    for i in range(0, len(packed), size):
+        arguments = (head, packed[i : i + size], targets[i : i + size], temperature, entropy_gradient)
+        if torch.is_grad_enabled() and len(packed) > size:
+            parts.append(checkpoint(_logp_and_entropy, *arguments, use_reentrant=False))
+        else:
+            parts.append(_logp_and_entropy(*arguments))
+    logp, entropy = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    empty = logp.new_zeros(len(ids), longest)
+    return empty.index_put((row, column), logp), empty.index_put((row, column), entropy)
+
+
+def _states_and_head(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """What the head is applied to, (B, T, D), and the head; the logits themselves for an architecture not known."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if causal.config.model_type in ("llama", "qwen2"):
+        return hidden_states(model, ids)
+    return causal(input_ids=ids, use_cache=False).logits, torch.nn.Identity()
+
+
+def _logp_and_entropy(
+    head: Any, states: torch.Tensor, targets: torch.Tensor, temperature: float, entropy_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = head(states)
+    logits = (logits.float() if logits.itemsize < 4 else logits) / temperature  # half types up; float64 stays
+    every = logits.log_softmax(-1)
+    logp = every.gather(-1, targets[:, None])[:, 0]
+    every = every if entropy_gradient else every.detach()
+    return logp, -(every.exp() * every).sum(-1)
 
 
 def log1mexp(x: torch.Tensor) -> torch.Tensor:
