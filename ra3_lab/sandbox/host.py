@@ -34,9 +34,9 @@ class Zygote:
         self.plan, self.folder = plan, ""
         self.process: subprocess.Popen | None = None
         self.control: socket.socket | None = None
-        self.scratch_mb = 0
+        self.scratch_mb = 0.0
 
-    def start(self, scratch_mb: int) -> None:
+    def start(self, scratch_mb: float) -> None:
         """A fresh process, ready to fork. SandboxError, with its reason, where it cannot be set up as planned."""
         self.stop()
         ours, theirs = socket.socketpair()

@@ -48,7 +48,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
     _call(f"mount {kind or source} on {target}", result)
 
 
-def enter(shown: Places, scratch_mb: int) -> None:
+def enter(shown: Places, scratch_mb: float) -> None:
     """Go in; returns in the child only. OSError, saying which step, where the system does not allow it."""
     uid, gid = os.getuid(), os.getgid()
     flags = _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS | _NEWCGROUP
@@ -92,7 +92,7 @@ def drop_privileges() -> None:
     _call("prctl", libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
-def _furnish(shown: Places, scratch_mb: int) -> None:
+def _furnish(shown: Places, scratch_mb: float) -> None:
     """Build the new root in memory, move there, and let go of the old one."""
     real = {path: os.path.realpath(path) for path in (*shown.read, *shown.hide)}  # links lead elsewhere afterwards
     _mount("none", "/", None, _REC | _PRIVATE)
@@ -112,7 +112,7 @@ def _furnish(shown: Places, scratch_mb: int) -> None:
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(target, f"/dev/{name}")
     os.mkdir(SCRATCH)
-    options = f"size={scratch_mb}m,nr_inodes={SCRATCH_FILES},mode=700,uid={NOBODY},gid={NOBODY}"
+    options = f"size={int(scratch_mb * 1024)}k,nr_inodes={SCRATCH_FILES},mode=700,uid={NOBODY},gid={NOBODY}"
     _mount("tmpfs", SCRATCH, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
     _call("umount", _libc().umount2(_OLD.encode(), 2))  # MNT_DETACH
     os.rmdir(_OLD)

@@ -101,11 +101,11 @@ class Limits:
 
     cpu_seconds: float = 2.0
     """CPU seconds; these decide, so that a busy machine changes no verdict."""
-    memory_mb: int = 512
+    memory_mb: float = 512
     """Memory of the program in MiB, beyond what the interpreter itself takes."""
     output_bytes: int = 1_000_000
     """Bytes of standard output, or of all returned values together, as JSON."""
-    scratch_mb: int = 64
+    scratch_mb: float = 64
     """MiB of files the program may hold in its scratch folder."""
     wall_seconds: float | None = None
     """The backstop for programs that sleep; None: 3 x CPU + 1 s."""

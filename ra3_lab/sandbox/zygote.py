@@ -391,7 +391,7 @@ def main(descriptor: int, parent: int) -> None:
             if os.getppid() != parent:
                 return
             if plan.get("namespaces"):
-                namespaces.enter(Places(tuple(plan["read"]), tuple(plan["hide"])), int(plan["scratch_mb"]))
+                namespaces.enter(Places(tuple(plan["read"]), tuple(plan["hide"])), plan["scratch_mb"])
                 scratch = namespaces.SCRATCH
             else:
                 libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: its programs' orphans come to it
