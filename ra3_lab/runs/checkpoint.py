@@ -50,8 +50,8 @@ class TrainerState:
 def module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What training changes in a module: parameters that require a gradient (tied ones once) and saved buffers."""
     parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
-    of_parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    buffers = {name: t for name, t in module.state_dict().items() if name not in of_parameters}
+    own = {name for name, _ in module.named_buffers()}  # not what 4-bit weights add to their state: it never changes
+    buffers = {name: t for name, t in module.state_dict().items() if name in own}
     return parameters | buffers
 
 

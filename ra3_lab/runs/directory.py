@@ -57,8 +57,11 @@ class RunDirectory:
         self.go_on = f"ra3-lab {record['command']} --resume {path}"
         """How to go on with the run, as told to who stops it."""
         self._lock = _lock(path)
-        self.metrics = JsonLines(path / "metrics.jsonl")
-        self.traces = JsonLines(path / "traces.jsonl")
+        try:
+            self.metrics, self.traces = JsonLines(path / "metrics.jsonl"), JsonLines(path / "traces.jsonl")
+        except OSError:
+            self.close()
+            raise
         self._saved = -1  # step of the newest checkpoint
 
     def close(self) -> None:
@@ -270,7 +273,7 @@ def _lock(path: Path) -> int | None:
     except ImportError:
         return None
     try:
-        descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path / ".lock", os.O_RDONLY | os.O_CREAT, 0o644)
     except OSError as error:
         raise explained(error, f"{path} cannot be written to") from error
     for pause in (0.1, 0.2, 0.4, None):  # a reader that asks `_is_locked` holds it for a moment
