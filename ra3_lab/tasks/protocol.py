@@ -157,6 +157,8 @@ class TaskSet(Sequence[Task]):
     """Which part of the data this is; empty for all of it."""
     excluded: dict[str, str] = field(default_factory=dict)
     """task_id -> why it cannot be judged here (it would need a checker of its own, say)."""
+    read_hash: str = ""
+    """The hash as it was when the data were read, where expected results were filled in since."""
 
     def __post_init__(self) -> None:
         counts: dict[str, int] = {}
@@ -179,13 +181,13 @@ class TaskSet(Sequence[Task]):
         return self.tasks[index]
 
     def with_tasks(self, tasks: Sequence[Task]) -> TaskSet:
-        """The same set with other tasks: some of them, or with expected outputs filled in."""
-        return replace(self, tasks=tuple(tasks))
+        """The same set with other tasks, some of them, say."""
+        return replace(self, tasks=tuple(tasks), read_hash="")
 
     @property
     def hash(self) -> str:
-        """16 hex digits over all tasks, order included."""
-        return hashlib.sha256("".join(task.hash for task in self.tasks).encode()).hexdigest()[:16]
+        """16 hex digits over all tasks as they were read, order included."""
+        return self.read_hash or hashlib.sha256("".join(task.hash for task in self.tasks).encode()).hexdigest()[:16]
 
 
 def cut_at_stops(completion: str, stops: Sequence[str]) -> str:
