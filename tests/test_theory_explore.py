@@ -1,0 +1,81 @@
+"""Every lab's record: JSON and back, figure with axes, alt text and finding, table and paragraph."""
+
+from __future__ import annotations
+
+import pytest
+
+from ra3_lab.explore import theory as show
+from ra3_lab.theory import records
+from ra3_lab.theory.choices import choices_lab
+from ra3_lab.theory.horizon import horizon_lab
+from ra3_lab.theory.oracle_labs import em_lab, gradient_lab, posterior_lab, price_lab
+from ra3_lab.theory.pruning import pruning_lab
+from ra3_lab.theory.regret import regret_lab
+from ra3_lab.theory.violations import violations_lab
+
+LABS = (
+    regret_lab,
+    pruning_lab,
+    violations_lab,
+    choices_lab,
+    horizon_lab,
+    posterior_lab,
+    price_lab,
+    gradient_lab,
+    em_lab,
+)
+
+
+@pytest.fixture(scope="module", params=LABS, ids=lambda lab: lab.__name__)
+def record(request):
+    return request.param()
+
+
+def test_a_record_survives_json(record):
+    assert records.from_json(records.to_json(record)) == record
+
+
+def test_a_figure_says_what_it_shows(record):
+    figure, twin = show.figure(record), show.describe(record)
+    assert figure.layout.title.text.replace("<br>", " ").startswith(twin.title[:20].replace("'", "&#x27;"))
+    assert len(twin.title) < 125
+    assert twin.text in figure.layout.meta["alt"]
+    axes = [axis for name, axis in figure.to_plotly_json()["layout"].items() if name.startswith("xaxis")]
+    assert axes and all(axis["title"]["text"] for axis in axes)
+    drawn = [trace for trace in figure.data if trace.type == "scatter" and trace.mode and "markers" in trace.mode]
+    by_name: dict[str, set] = {}
+    for trace in drawn:
+        by_name.setdefault(trace.marker.color, set()).add(trace.marker.symbol.replace("-open", ""))
+    assert all(len(symbols) == 1 for symbols in by_name.values())  # a colour always has the same shape
+
+
+def test_a_table_has_a_cell_for_every_head(record):
+    twin = show.describe(record)
+    assert twin.rows and all(len(row) == len(twin.columns) for row in twin.rows)
+    assert "nan" not in show.table(record).lower()
+    assert len(show.table(record).splitlines()) == len(twin.rows) + 2
+
+
+def test_the_paragraph_has_whole_sentences_and_numbers(record):
+    said = show.text(record)
+    assert said.endswith(".") and any(character.isdigit() for character in said)
+    assert "nan" not in said.lower() and "None" not in said
+    assert show.view(record).to_text()
+
+
+def test_titles_follow_the_data():
+    assert "nothing to keep" in show.describe(violations_lab()).title
+    cheap, dear = price_lab(fade=0.0), price_lab(fade=0.9)
+    assert show.describe(cheap).title != show.describe(dear).title
+    assert "0 steps back" not in show.describe(em_lab()).title
+
+
+def test_what_is_no_record_is_refused():
+    with pytest.raises(TypeError, match="dict: not a record of a theory lab; there are ChoiceRecord"):
+        show.figure({})
+    with pytest.raises(ValueError, match="schema_version 2, this ra3_lab reads 1"):
+        records.from_json('{"schema_version": 2, "record": "Fit"}')
+    with pytest.raises(ValueError, match="no record named 'Path'"):
+        records.from_json('{"schema_version": 1, "record": "Path"}')
+    with pytest.raises(ValueError, match="two different x"):
+        records.fit_line([1, 1], [2, 3])
