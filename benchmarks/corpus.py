@@ -3,9 +3,9 @@
     python benchmarks/corpus.py --out benchmarks/results/corpus.json
 
 Builds from a ninth, a third and all of the installed site-packages, each in a process of its own whose largest memory
-is recorded, and its largest worker's. Then all of it once more, interrupted (SIGINT) after a third and killed (SIGKILL)
-after two thirds of the output, and compared with the first output byte by byte. Set RA3_BENCHMARKS to the folder with
-HumanEval and MBPP, as for the command. POSIX only.
+is recorded, and its largest worker's. Then the third once more, interrupted (SIGINT) after a third and killed (SIGKILL)
+after two thirds of its output, and compared with the first output byte by byte (`--stop-all`: all of it). Set
+RA3_BENCHMARKS to the folder with HumanEval and MBPP, as for the command. POSIX only.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def shares(site: Path, parts: Sequence[float]) -> list[list[Path]]:
     return chosen
 
 
-def stopped_twice(site: Path, out: Path, workers: int, whole: Path) -> dict:
+def stopped_twice(folders: Sequence[Path], out: Path, workers: int, whole: Path) -> dict:
     """Build again, interrupted and killed on the way; whether the bytes are those of `whole`."""
     rows, length = out.with_name(out.name + ".partial") / "rows.jsonl", whole.stat().st_size
     stops = []
     for number, share in ((signal.SIGINT, 1 / 3), (signal.SIGKILL, 2 / 3)):
-        child = start([site], out, workers)
+        child = start(folders, out, workers)
         while child.poll() is None and not (rows.exists() and rows.stat().st_size > share * length):
             time.sleep(0.1)
         child.send_signal(number)
@@ -113,19 +113,20 @@ def stopped_twice(site: Path, out: Path, workers: int, whole: Path) -> dict:
         stops.append(
             {"signal": number.name, "status": child.returncode, "share": round(rows.stat().st_size / length, 3)}
         )
-    finish(start([site], out, workers))
+    finish(start(folders, out, workers))
     same = out.read_bytes() == whole.read_bytes()
     reports = [path.with_name(path.name + ".report.json").read_bytes() for path in (out, whole)]
     return {"stops": stops, "same_output": same, "same_report": reports[0] == reports[1]}
 
 
-def main(out: Path, workers: int = 2, site: Path | None = None) -> None:
+def main(out: Path, workers: int = 2, site: Path | None = None, stop_all: bool = False) -> None:
     """Measure, and write the result as JSON.
 
     Args:
         out: JSON file to write.
         workers: Processes that read files.
         site: Folder of installed packages; default: the running Python's site-packages.
+        stop_all: Stop a build of everything, not of a third.
     """
     site = site or Path(sysconfig.get_paths()["purelib"])
     result: dict = {
@@ -135,16 +136,16 @@ def main(out: Path, workers: int = 2, site: Path | None = None) -> None:
         "workers": workers,
         "date": time.strftime("%Y-%m-%d"),
     }
+    result["load_average"] = [round(value, 1) for value in os.getloadavg()]
+    result["sizes"] = []
+    ninth, third = shares(site, (1 / 9, 1 / 3))
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole.jsonl"
-        result["load_average"] = [round(value, 1) for value in os.getloadavg()]
-        result["sizes"] = [row([site], whole, workers)]
-        print(json.dumps(result["sizes"][0]), flush=True)
-        result["sha256"] = hashlib.sha256(whole.read_bytes()).hexdigest()
-        for part, packages in zip((1 / 3, 1 / 9), shares(site, (1 / 3, 1 / 9)), strict=True):
-            result["sizes"].insert(0, row(packages, Path(folder) / f"part{part:.2f}.jsonl", workers))
-            print(json.dumps(result["sizes"][0]), flush=True)
-        result["stopped_twice"] = stopped_twice(site, Path(folder) / "again.jsonl", workers, whole)
+        outs = [Path(folder) / f"{name}.jsonl" for name in ("ninth", "third", "all")]
+        for folders, whole in zip((ninth, third, [site]), outs, strict=True):
+            result["sizes"].append(row(folders, whole, workers))
+            print(json.dumps(result["sizes"][-1]), flush=True)
+        folders, whole = ([site], outs[2]) if stop_all else (third, outs[1])
+        result["stopped_twice"] = stopped_twice(folders, Path(folder) / "again.jsonl", workers, whole)
         print(json.dumps(result["stopped_twice"]), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

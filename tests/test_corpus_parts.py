@@ -15,7 +15,7 @@ import pytest
 from ra3_lab.corpus.contamination import Benchmarks, benchmark_files
 from ra3_lab.corpus.files import fingerprint, walk
 from ra3_lab.corpus.functions import functions
-from ra3_lab.corpus.licences import licence_of, named
+from ra3_lab.corpus.licences import licence_of, named, tidy
 from ra3_lab.corpus.likeness import bands, code_tokens, exact_key, hashes, ngrams, signature, similarity, word_tokens
 from ra3_lab.trace.python import same_tree, syntax_tree
 
@@ -95,9 +95,9 @@ def test_standard_library_functions_stay_the_programs_they_are():
                 (moved,), node = syntax_tree(found.code).body, nodes[found.line]
                 assert isinstance(moved, (ast.FunctionDef, ast.AsyncFunctionDef))
                 bodies = [list(part.body) for part in (moved, node)]
-                if found.docstring:
+                if ast.get_docstring(node) is not None:
                     assert not keep or (ast.get_docstring(moved) or "").strip() == found.docstring
-                    bodies = [bodies[0][1:] if ast.get_docstring(moved) else bodies[0], bodies[1][1:]]
+                    bodies = [bodies[0][ast.get_docstring(moved) is not None :], bodies[1][1:]]
                 assert len(bodies[0]) == len(bodies[1]) and all(map(same_tree, *bodies)), f"{path}:{found.line}"
                 assert same_tree(moved.args, node.args)
                 checked += 1
@@ -156,6 +156,23 @@ def test_licence_texts_are_named(text, name):
     assert named(text) == name
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Apache 2.0 License", "Apache-2.0"),
+        ("Apache License, Version 2.0", "Apache-2.0"),
+        ("The MIT License", "MIT"),
+        ("new BSD", "BSD"),
+        ("3-Clause BSD License", "BSD-3-Clause"),
+        ("GNU Lesser General Public License v3 (LGPLv3)", "LGPL-3.0"),
+        ("MIT AND PSF-2.0", "MIT AND PSF-2.0"),
+        ("Dual License", "Dual License"),
+    ],
+)
+def test_names_in_metadata_are_made_alike(text, name):
+    assert tidy(text) == name
+
+
 def test_the_nearest_place_that_says_it(tmp_path):
     site = tmp_path / "lib" / "site-packages"
     for name, text in {
@@ -171,7 +188,7 @@ def test_the_nearest_place_that_says_it(tmp_path):
         "pkg-1.0.dist-info/RECORD": "pkg/__init__.py,,\npkg/vendored/x/y.py,,\n",
         "single-2.dist-info/METADATA": "Name: s\nClassifier: License :: OSI Approved :: MIT License\n",
         "single-2.dist-info/RECORD": "single.py,,\nspace/one/a.py,,\n",
-        "other-3.dist-info/METADATA": "Name: o\nLicense: " + "Custom text\n        more",
+        "other-3.dist-info/METADATA": "Name: o\nLicense: BSD\n",
         "other-3.dist-info/RECORD": "space/two/b.py,,\n",
         "other-3.dist-info/licenses/LICENSE": "Redistribution and use in source and binary forms",
     }.items():

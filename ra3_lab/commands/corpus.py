@@ -31,7 +31,7 @@ def run(
 
     Example: ra3-lab corpus src ~/projects --out corpus.jsonl --against HumanEval.jsonl.gz mbpp.jsonl
 
-    Example: ra3-lab corpus site-packages --out mit.jsonl --licences MIT BSD-3-Clause --exclude '*/tests/*'
+    Example: ra3-lab corpus site-packages --out mit.jsonl --licences MIT BSD-3-Clause --exclude '*tests/*'
 
     Example: ra3-lab midtrain --data corpus.jsonl --ids 100 9999 --heldout corpus.jsonl --heldout-ids 0 99 --out runs/a
 

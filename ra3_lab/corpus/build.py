@@ -55,7 +55,7 @@ class BuildConfig:
     licences: tuple[str, ...] = ()
     """Keep only functions under these licences, by the names in the report; none means all."""
     exclude: tuple[str, ...] = ()
-    """Leave out files whose path in its folder fits one of these patterns, such as '*/tests/*'."""
+    """Leave out files whose path in its folder fits one of these patterns, such as '*tests/*'."""
 
     def __post_init__(self) -> None:
         if self.shortest < 1 or self.longest < 1 or self.words < 1 or self.largest_file < 1:

@@ -34,15 +34,20 @@ _TELL_TALES = (
     ("ISC", r"permission to use, copy, modify,? and(/or)? distribute"),
     ("BSD", r"redistribution and use in source and binary forms"),
 )
-_CLASSIFIERS = {
-    "MIT License": "MIT",
-    "Apache Software License": "Apache-2.0",
-    "BSD License": "BSD",
-    "Python Software Foundation License": "PSF-2.0",
-    "ISC License (ISCL)": "ISC",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-    "The Unlicense (Unlicense)": "Unlicense",
-}
+_FREE_NAMES = (
+    ("Apache-2.0", r"apache( software)?( license)?,?( version)?( 2(\.0)?)?( license)?"),
+    ("MIT", r"(the )?mit( license)?"),
+    ("BSD-3-Clause", r"(bsd )?3-clause( bsd)?( license)?|modified bsd( license)?"),
+    ("BSD-2-Clause", r"(bsd )?2-clause( bsd)?( license)?|simplified bsd( license)?"),
+    ("BSD", r"(new )?bsd( license)?"),
+    ("PSF-2.0", r"(psf|python software foundation)( license)?"),
+    ("ISC", r"isc( license)?( \(iscl\))?"),
+    ("MPL-2.0", r"mozilla public license 2\.0( \(mpl 2\.0\))?"),
+    ("LGPL-3.0", r"gnu lesser general public license v3.*"),
+    ("GPL-3.0", r"gnu general public license v3.*"),
+    ("GPL-2.0", r"gnu general public license v2.*"),
+    ("Unlicense", r"the unlicense( \(unlicense\))?"),
+)
 _ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 NONE = "none found"
 UNRECOGNISED = "unrecognised"
@@ -62,6 +67,16 @@ def named(text: str) -> str:
     if name == "BSD":
         return "BSD-3-Clause" if "neither the name" in words or "names of its contributors" in words else "BSD-2-Clause"
     return name
+
+
+def tidy(name: str) -> str:
+    """A licence as people write it in metadata, by its SPDX name where it is one of the common ones.
+
+    >>> tidy("Apache License, Version 2.0"), tidy("MIT OR Apache-2.0")
+    ('Apache-2.0', 'MIT OR Apache-2.0')
+    """
+    words = " ".join(name.lower().split())
+    return next((spdx for spdx, pattern in _FREE_NAMES if re.fullmatch(pattern, words)), name)
 
 
 def licence_of(path: Path, root: Path, head: str) -> tuple[str, str]:
@@ -157,14 +172,13 @@ def _metadata_licence(info: Path) -> str:
     metadata = HeaderParser().parsestr(_read(info / "METADATA"))
     if expression := metadata.get("License-Expression"):
         return expression.strip()
-    for classifier in metadata.get_all("Classifier", []):
-        name = classifier.split(" :: ")[-1]
-        if classifier.startswith("License :: ") and name != "OSI Approved":
-            return _CLASSIFIERS.get(name, name)
     text = (metadata.get("License") or "").strip()
-    if text and "\n" not in text and len(text) < 60:
-        return text
+    said = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if c.startswith("License :: ")]
+    said += [text] if text and "\n" not in text and len(text) < 60 else []
+    names = [tidy(name) for name in said if name != "OSI Approved"]
+    if names and names[0] != "BSD":  # of which there are several
+        return names[0]
     files = sorted([*_licence_files(info), *_licence_files(info / "licenses")])
     if files:
         return ", ".join(sorted({named(_read(file)) for file in files}))
-    return named(text) if text else NONE
+    return names[0] if names else named(text) if text else NONE

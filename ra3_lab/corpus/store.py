@@ -182,6 +182,8 @@ class Store:
             )
         self._base.execute("COMMIT")
         self._base.execute("BEGIN IMMEDIATE")
+        if finished:
+            self._rows.close()
 
     def delete(self) -> None:
         """Remove the state; the database last, so that a kill in between leaves something to finish from."""

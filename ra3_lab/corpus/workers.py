@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,7 +171,16 @@ def pool(
     from multiprocessing import get_context
 
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (config, benchmarks))
+
+    def submit(tasks: Sequence[Task]) -> Future[list[FileResult]]:
+        try:
+            return executor.submit(_work, tasks)
+        except BrokenProcessPool as error:  # said where the result is asked for, so that no task gets lost
+            failed: Future[list[FileResult]] = Future()
+            failed.set_exception(error)
+            return failed
+
     try:
-        yield lambda tasks: executor.submit(_work, tasks)
+        yield submit
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
