@@ -146,10 +146,11 @@ def test_traces_from_files(tmp_path):
 
 def test_one_set_of_fields_for_python_and_files(tmp_path):
     (tmp_path / "a.toml").write_text(
-        'method = "prior"\nrounds = 2\n[estep]\ncost = inf\nlearning-rate = 1\nfloor = "none"\n[lora]\nrank = 4\n'
+        'method = "prior"\nrounds = 2\n[estep]\ncost = inf\nlearning-rate = 1\nfloor = "none"\n'
+        '[variant]\nadapter = "lora"\nrank = 4\n'
     )
     config = ra3_lab.load_config(MidtrainConfig, tmp_path / "a.toml")
-    assert config.method == "prior" and config.lora.rank == 4 and config.mstep == MStepConfig()
+    assert config.method == "prior" and config.variant.rank == 4 and config.mstep == MStepConfig()
     assert config.estep == EStepConfig(cost=float("inf"), learning_rate=1.0, floor=None)
     (tmp_path / "a.json").write_text('{"rounds": 2, "estep": {"cost": "inf", "horizon": null}}')
     assert ra3_lab.load_config(MidtrainConfig, tmp_path / "a.json").estep.cost == float("inf")

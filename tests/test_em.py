@@ -15,9 +15,9 @@ from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
 from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import LoraSettings
 from ra3_lab.models.rollout import sample_latents
 from ra3_lab.models.tokenizer import FORCED, MARK, THOUGHT
+from ra3_lab.models.variants import Variant
 from ra3_lab.trace import Trace
 
 CORPUS = [
@@ -132,7 +132,7 @@ def test_midtraining_leaves_the_given_model_alone_and_keeps_the_best_checkpoint(
 
 
 def test_lora_moves_the_adapters_and_nothing_else(thinker, small_tokenizer):
-    config = replace(CONFIG, method="ra3", lora=LoraSettings(rank=2, alpha=4))
+    config = replace(CONFIG, method="ra3", variant=Variant(adapter="lora", rank=2, alpha=4))
     result = midtrain(config, thinker, small_tokenizer, CORPUS)
     original = dict(thinker.named_parameters())
     for adapted in (result.model, result.q):

@@ -15,7 +15,8 @@ from ra3_lab.cli import main
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig
-from ra3_lab.models.load import LoraSettings, load_model
+from ra3_lab.models.load import load_model
+from ra3_lab.models.variants import Variant
 from ra3_lab.runs import create_run, read_json, read_jsonl, resume_run, view_run
 from ra3_lab.runs.checkpoint import (
     capture,
@@ -98,7 +99,7 @@ def look(q, pi) -> dict:
 def test_a_run_stopped_after_any_update_goes_on_to_the_same_result(
     method, rank, steps, tiny_thinker, small_tokenizer, tmp_path
 ):
-    config = replace(CONFIG, method=method, lora=LoraSettings(rank=rank, alpha=4))
+    config = replace(CONFIG, method=method, variant=Variant(adapter="lora", rank=rank, alpha=4) if rank else Variant())
 
     def go(run):
         with run:

@@ -24,7 +24,7 @@ import torch
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import MStepConfig
-from ra3_lab.models.load import LoraSettings
+from ra3_lab.models.variants import Variant
 from ra3_lab.runs import create_run, read_jsonl, resume_run
 from ra3_lab.trace import Trace
 
@@ -133,7 +133,9 @@ def test_killed_at_random_moments(tiny_thinker, small_tokenizer, reference, tmp_
 @pytest.mark.parametrize("method", ["ra3", "prior", "lora"])
 def test_killed_at_twenty_random_moments(method, tiny_thinker, small_tokenizer, reference, tmp_path, record_property):
     config = (
-        replace(CONFIG, method="ra3", lora=LoraSettings(rank=2)) if method == "lora" else replace(CONFIG, method=method)
+        replace(CONFIG, method="ra3", variant=Variant(adapter="lora", rank=2))
+        if method == "lora"
+        else replace(CONFIG, method=method)
     )
     hits: list[str] = []
     for seed in range(1, 40):

@@ -119,7 +119,7 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: b
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
 
     torch.set_num_threads(given["threads"])
-    base, tokenizer = load_model(model_source(given["model"]), given["device"])
+    base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
     limit = given["max_tokens"] or base.config.max_position_embeddings // 2
     training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:

@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
+
+import tyro
 
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.loop import Clock, EMLoop
 from ra3_lab.midtrain.mstep import MStepConfig
-from ra3_lab.models.load import LoraSettings
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.models.variants import Variant
 from ra3_lab.runs.checkpoint import TrainerState, load_module, module_tensors
 from ra3_lab.trace import Trace
 
@@ -43,8 +45,8 @@ class MidtrainConfig:
     """Temperature at which the M-step's latents are sampled."""
     evaluate_every: int = 40
     """M-step updates between two looks at validation; the best checkpoint is kept."""
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    """Adapters instead of full fine-tuning, where the rank is above 0."""
+    variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
+    """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
     precision: str = "auto"
     """bf16, fp32 or auto."""
     estep: EStepConfig = field(default_factory=EStepConfig)

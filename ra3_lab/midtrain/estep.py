@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
+from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import autocast, dtype_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
@@ -163,7 +164,7 @@ class EStep:
         self.q, self.pi, self.tokenizer, self.config = q, pi, tokenizer, config
         self.seed, self.precision = seed, precision
         self.parameters = [p for p in q.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=0.0)
+        self.optimizer = make_optimizer(q, config.learning_rate)
         self.how = LatentSampling(config.temperature, config.longest_thought, think=math.isfinite(config.cost))
         self.tokens = 0
 

@@ -8,7 +8,6 @@ a function of the seed); torch's random state, for models with dropout.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +21,9 @@ import torch
 
 from ra3_lab.midtrain.estep import EStep
 from ra3_lab.midtrain.mstep import FineTuner, program_order
+from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import add_lora, dtype_of
+from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
@@ -70,10 +70,9 @@ class EMLoop:
 
     def __init__(self, config: MidtrainConfig, model: Any, tokenizer: LineTokenizer, corpus: Sequence[Trace]) -> None:
         self.config, self.tokenizer, self.corpus = config, tokenizer, corpus
-        self.pi = copy.deepcopy(model)
-        if config.lora.rank:
-            self.pi = add_lora(self.pi, config.lora, config.seed)
-        self.base = copy.deepcopy(self.pi) if config.method == "prior" else None
+        examples = [tokenizer.encode_trace(trace).ids.tolist() for trace in corpus[:64]]  # for --adapter eva
+        self.pi = prepare(model, config.variant, config.seed, examples=examples)
+        self.base = twin(self.pi) if config.method == "prior" else None
         self.q: Any = None  # the posterior of this round, or of the last one before its E-step begins
         self.estep: EStep | None = None  # only while an E-step is under way
         self.estep_tokens = 0  # of finished E-steps
@@ -102,7 +101,7 @@ class EMLoop:
 
     def begin_estep(self) -> EStep:
         """A fresh q, a copy of pi, with an optimiser of its own."""
-        self.q = copy.deepcopy(self.pi)
+        self.q = twin(self.pi)
         self.estep = EStep(self.q, self.pi, self.tokenizer, self.config.estep, self.config.seed, self.config.precision)
         return self.estep
 
@@ -176,7 +175,7 @@ class EMLoop:
             estep.tokens = values["tokens_of_this_estep"]
             optimizers["q"] = estep.optimizer
         elif state.under("module/q"):
-            self.q = copy.deepcopy(self.pi)
+            self.q = twin(self.pi)
         modules = {"pi": self.pi} | ({"q": self.q} if self.q is not None else {})
         restore(state, modules, optimizers, {"chooser": self.chooser})
         if values["latents"] is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.load import autocast
 from ra3_lab.models.scoring import collate, padding_free, score_batch
 from ra3_lab.models.tokenizer import PROMPT, Encoded, LineTokenizer
@@ -58,7 +59,7 @@ class FineTuner:
     def __init__(self, model: Any, tokenizer: LineTokenizer, config: MStepConfig, precision: str = "auto") -> None:
         self.model, self.tokenizer, self.config, self.precision = model, tokenizer, config, precision
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         self.updates = 0
         self.tokens = 0
 

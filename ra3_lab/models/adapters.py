@@ -70,7 +70,7 @@ def prepare(
     place = device or next(model.parameters()).device
     check(variant, place, training=False)
     before = variant_of(model)
-    if before == variant:
+    if before is not None and variant in (before, Variant()):  # no variant asked for: as it was loaded
         return twin(model)
     if before is not None and not (before.quantized or before.adapted):
         before = None  # plain float weights may become anything
@@ -143,6 +143,8 @@ def make_optimizer(model: Any, learning_rate: float, weight_decay: float = 0.0) 
     Raises ValueError where an 8-bit one would keep all of its moments in 32 bits.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has nothing to train, 4-bit weights are frozen: add --adapter lora.")
     variant = variant_of(model) or Variant()
     if variant.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)

@@ -3,7 +3,7 @@ adapters; save it again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from ra3_lab.models.adapters import merged, prepare, without_adapter
 from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
-from ra3_lab.models.variants import Variant, check
+from ra3_lab.models.variants import Storage, Variant, check
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(
-    source: str | Path, device: str = "auto", variant: Variant | None = None, seed: int = 0
+    source: str | Path, device: str = "auto", variant: Storage | None = None, seed: int = 0
 ) -> tuple[Any, LineTokenizer]:
     """Model (eval mode) and checked tokenizer of a directory or hub name; 'embedded' is the shipped base model.
 
-    With a `variant` the model comes back quantised and with its adapters on it, drawn with `seed` (those of eva follow
-    when training begins, since they need programs). Trained weights are float32; frozen ones are bf16 on a GPU that
-    computes in it. 4-bit weights are made from float ones in host memory, one layer after the other.
+    With a `Variant` the model comes back quantised and with its adapters on it, drawn with `seed` (those of eva follow
+    when training begins, since they need programs); with a `Storage` quantised only. Trained weights are float32;
+    frozen ones are bf16 on a GPU that computes in it. 4-bit weights are made from float ones in host memory, one layer
+    after the other.
 
     Raises FileNotFoundError for a path that is no model directory and ValueError for a tokenizer that cannot isolate
     newline and marker, or for a variant that does not work here. Remote code is never run.
@@ -74,7 +75,8 @@ def load_model(
     tokenizer = load_tokenizer(source)
     if path.exists():
         logging.disable_progress_bar()  # a local load takes a moment; a download keeps its bar
-    variant = variant or Variant()
+    if not isinstance(variant, Variant):
+        variant = Variant() if variant is None else Variant(**asdict(variant))
     check(variant, place, training=False)  # before anything is downloaded or read
     frozen = variant.quantized or variant.adapted
     dtype = torch.bfloat16 if frozen and place.type == "cuda" and best_precision() == "bf16" else torch.float32

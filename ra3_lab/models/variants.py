@@ -1,8 +1,8 @@
 """Which weights are trained and how they are stored: one settings class for every command, and what works where.
 
-`Variant` holds the flags (`--quant nf4 --adapter dora`). `ADAPTERS`, `QUANTS` and `OPTIMIZERS` say, as data, on which
-hardware each works and why the others are refused; `check` refuses from that data, `table` prints it for the docs.
-`adapters.prepare` builds the model.
+`Variant` holds the flags (`--quant nf4 --adapter dora`), `Storage` those of commands that do not train. `ADAPTERS`,
+`QUANTS` and `OPTIMIZERS` say, as data, on which hardware each works and why the others are refused; `check` refuses
+from that data, `table` prints it for the docs. `adapters.prepare` builds the model.
 
 Refused is what fails and also what would silently do nothing: `--double-quant` without 4-bit weights, paged memory on a
 CPU, LoftQ on float weights.
@@ -10,7 +10,7 @@ CPU, LoftQ on float weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,46 @@ COMPUTE = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
-class Variant:
-    """How weights are stored, which are trained, and by which optimiser."""
+class Storage:
+    """How the base weights are stored; all that evaluation needs to know."""
 
     quant: str = "none"
     """Storage of the base weights: none (float), nf4 or fp4 (4 bits, bitsandbytes)."""
     double_quant: bool | None = None
     """Quantise the scales of 4-bit weights too (0.4 bits a weight less); on by default where there are any."""
+    compute: str = "auto"
+    """Type that 4-bit weights are computed in: bf16 where the hardware has it, else fp32."""
+
+    def __post_init__(self) -> None:
+        _known("quant", self.quant, QUANTS)
+        _known("compute", self.compute, COMPUTE)
+        if not self.quantized and self.double_quant is not None:
+            raise ValueError("double_quant does nothing without 4-bit weights: add --quant nf4 or leave it out.")
+        if not self.quantized and self.compute != "auto":
+            raise ValueError("compute does nothing without 4-bit weights: use --precision, or add --quant nf4.")
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base weights are 4-bit."""
+        return self.quant != "none"
+
+    @property
+    def nested(self) -> bool:
+        """Whether scales are quantised too."""
+        return self.quantized and self.double_quant is not False
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type that 4-bit weights are computed in, on this hardware."""
+        from ra3_lab.models.load import dtype_of
+
+        return dtype_of(self.compute)
+
+
+@dataclass(frozen=True)
+class Variant(Storage):
+    """How weights are stored, which are trained, and by which optimiser."""
+
     adapter: str = "none"
     """none (all weights), lora, rslora, dora, olora, pissa, orthogonal, loftq or eva."""
     rank: int | None = None
@@ -95,27 +128,15 @@ class Variant:
     """Scale of the adapters: their update counts alpha / rank (rslora: alpha / sqrt(rank)); 32 by default."""
     target: str = "all-linear"
     """Layers that get adapters: all-linear, or names between commas (q_proj,v_proj)."""
-    compute: str = "auto"
-    """Type that 4-bit weights are computed in: bf16 where the hardware has it, else fp32."""
     optimizer: str = "adamw"
     """adamw, adamw8bit, paged_adamw or paged_adamw8bit."""
     checkpointing: bool = False
     """Keep only each layer's input for the backward pass and compute the rest again: less memory, a third slower."""
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("quant", self.quant, QUANTS),
-            ("adapter", self.adapter, ADAPTERS),
-            ("optimizer", self.optimizer, OPTIMIZERS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}={value!r}: one of {', '.join(known)}.")
-        if self.compute not in COMPUTE:
-            raise ValueError(f"compute={self.compute!r}: one of {', '.join(COMPUTE)}.")
-        if not self.quantized and self.double_quant is not None:
-            raise ValueError("double_quant does nothing without 4-bit weights: add --quant nf4 or leave it out.")
-        if not self.quantized and self.compute != "auto":
-            raise ValueError("compute does nothing without 4-bit weights: use --precision, or add --quant nf4.")
+        super().__post_init__()
+        _known("adapter", self.adapter, ADAPTERS)
+        _known("optimizer", self.optimizer, OPTIMIZERS)
         if self.adapter == "none":
             for name, value, default in (
                 ("rank", self.rank, None),
@@ -134,16 +155,6 @@ class Variant:
             raise ValueError("adapter loftq makes up for quantisation, and there is none: add --quant nf4 or use lora.")
 
     @property
-    def quantized(self) -> bool:
-        """Whether the base weights are 4-bit."""
-        return self.quant != "none"
-
-    @property
-    def nested(self) -> bool:
-        """Whether scales are quantised too."""
-        return self.quantized and self.double_quant is not False
-
-    @property
     def adapted(self) -> bool:
         """Whether adapters are trained rather than all weights."""
         return self.adapter != "none"
@@ -158,12 +169,10 @@ class Variant:
         """What B A is multiplied by."""
         return (self.alpha or 32) / (self.r**0.5 if self.adapter == "rslora" else self.r)
 
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """The type that 4-bit weights are computed in, on this hardware."""
-        from ra3_lab.models.load import dtype_of
 
-        return dtype_of(self.compute)
+def _known(name: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}={value!r}: one of {', '.join(known)}.")
 
 
 def check(variant: Variant, device: torch.device, training: bool = True) -> None:
