@@ -40,10 +40,10 @@ def test_one_reward_for_each_form(source, task, reward):
 
 
 def test_the_deadline_is_wall_time_for_all_calls_together_and_for_each_case():
-    nap = "import time\ntime.sleep(0.5)\n"
-    assert run_one(nap + "print(6)", {"stdin": [["", "6"]] * 3}, 1.2, 256) == 1.0
-    slow = "import time\ndef f(x):\n    time.sleep(0.7)\n    return 2 * x"
-    assert run_one(slow, PAIRS, 1.2, 256) == 0.0
+    nap = "import time\ntime.sleep(1.2)\n"
+    assert run_one(nap + "print(6)", {"stdin": [["", "6"]] * 3}, 3.0, 256) == 1.0
+    slow = "import time\ndef f(x):\n    time.sleep(1.6)\n    return 2 * x"
+    assert run_one(slow, PAIRS, 3.0, 256) == 0.0
 
 
 def test_a_sleeper_is_killed_at_the_deadline():

@@ -4,8 +4,8 @@
     run_one(source, {"entry_point": "f", "pairs": [[[3], 6]]}, deadline=2.0, mem_mb=512)
     run_one(source, {"stdin": [["3\\n", "6\\n"]]}, deadline=2.0, mem_mb=512)
 
-Unlike elsewhere, the deadline is wall time: for all asserts or pairs together, for each case of stdin. Pairs are compared
-as by Python's `==` on plain data, stdin by its words; a task may name another "checker" (`checkers.py`).
+Unlike elsewhere, the deadline is wall time: for all asserts or pairs together, for each case of stdin. Pairs are
+compared as by Python's `==` on plain data, stdin by its words; a task may name another "checker" (`checkers.py`).
 The judge starts with the first call and stays warm until this process ends; its start does not count.
 """
 

@@ -13,7 +13,7 @@ of the program's making. A name is text, so that it can stand in a task file; a 
 | `one_of` | it is `equal` to one of the items of `expected` |
 | `json` | it is `equal`, tuples counting as lists: expected values that come from JSON know no tuples |
 | `json_one_of` | the same as one of the items of `expected` |
-| `not_none` | `expected` is True: anything but None and False; False: None or False |
+| `digest` | its `digest` is the one that stands in `expected`, for results too large to be kept; `equal` counts |
 | `root:TOL` | it is an x with abs(p(x)) <= TOL, `expected` being p's coefficients, lowest first |
 | `tokens` | the words of the text are equal, whatever white space stands between them |
 | `tokens_approx:TOL` | the same, words that are numbers within TOL, absolute or relative |
@@ -26,12 +26,13 @@ NaN equals NaN in all of them: a reference solution must pass on its own outputs
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 _WITHOUT_NUMBER = (
-    *("exact", "equal", "unordered", "set", "one_of", "json", "json_one_of", "not_none"),
+    *("exact", "equal", "unordered", "set", "one_of", "json", "json_one_of", "digest"),
     *("tokens", "lines", "text"),
 )
 _WITH_NUMBER = {"approx": (1, 2), "root": (1, 1), "tokens_approx": (1, 1)}
@@ -98,6 +99,26 @@ def canonical(value: Any, types: bool = False) -> str:
     return _number(value)
 
 
+def digest(value: Any) -> list[str]:
+    """What `digest` expects of a value: hashes of its `repr`, which is quick to compare, and of its `canonical` text.
+
+    >>> compare("digest", digest([1, 2]), [1.0, 2.0]), compare("digest", digest([1, 2]), [2, 1])
+    (True, False)
+    """
+    return [_hash(_repr(value)), _hash(canonical(value))]
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # whole numbers of more than 4,300 digits
+        return ""
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else ""
+
+
 def _number(value: Any) -> str:
     """Numbers that are equal give equal text; whole numbers in hex, which is not limited to 4,300 digits."""
     if isinstance(value, complex):
@@ -113,6 +134,8 @@ def _number(value: Any) -> str:
 
 def _same(expected: Any, got: Any, atol: float = 0.0, rtol: float = 0.0) -> bool:
     """Equal, numbers within the tolerance; containers must be of one kind and are compared item by item."""
+    if type(expected) is type(got) and expected == got:
+        return True  # the common case, and a hundred times as fast for a long list
     if isinstance(expected, (bool, int, float, complex)) and isinstance(got, (bool, int, float, complex)):
         if expected == got or (expected != expected and got != got):
             return True
@@ -141,10 +164,6 @@ def _lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return value
-
-
-def _not_none(expected: Any, got: Any) -> bool:
-    return bool(expected) == (got is not None and got is not False)
 
 
 def _items(value: Any) -> list[str]:
@@ -187,7 +206,7 @@ _CHECKERS: dict[str, Callable[..., bool]] = {
     "one_of": lambda expected, got: any(_same(choice, got) for choice in expected),
     "json": lambda expected, got: _same(_lists(expected), _lists(got)),
     "json_one_of": lambda expected, got: any(_same(_lists(choice), _lists(got)) for choice in expected),
-    "not_none": _not_none,
+    "digest": lambda expected, got: _hash(_repr(got)) == expected[0] != "" or _hash(canonical(got)) == expected[1],
     "root": _root,
     "tokens": lambda expected, got: expected.split() == got.split(),
     "tokens_approx": _tokens_approx,
