@@ -12,6 +12,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare base, NTP, prior and RA3 on the embedded model; writes report.html and summary.json",
     ),
     "midtrain": ("commands.midtrain:run", "mid-train a model on your own Python by ntp, prior or ra3"),
+    "rlvr": ("commands.rlvr:run", "train a policy by GRPO on tasks with tests"),
+    "compare": ("commands.compare:run", "learning curves of rlvr runs, with intervals over seeds"),
     "annotate": ("commands.annotate:run", "show programs with the thoughts a model proposes, and what they bought"),
     "runs": ("commands.runs:run", "list, show and compare run directories"),
     "pretrain": ("commands.pretrain:run", "train an embedded base model from nothing"),

@@ -1,0 +1,295 @@
+"""The RLVR run: draw groups, judge, update, look at validation, keep what is needed to go on.
+
+What the next update depends on: the weights, the optimiser, how many tasks were drawn so far, torch's random state.
+Samples are keyed by (seed, update, number) and the order of tasks is a function of the seed, so a run that was killed
+goes on to the same weights, bit for bit. Every update uses up what it drew: there is no buffer of rollouts to keep.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ra3_lab.midtrain.em import Keeper
+from ra3_lab.models.generation import Sampling, sampler_of
+from ra3_lab.models.load import LoraSettings, add_lora, dtype_of
+from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
+from ra3_lab.rlvr.update import GRPO, UpdateConfig
+from ra3_lab.runs.checkpoint import TrainerState, capture, restore
+from ra3_lab.sandbox import judge_each
+from ra3_lab.tasks.protocol import Task
+
+MOST_NO_VERDICTS = 0.01
+"""Share of answers without a verdict, over the last `WINDOW` updates, above which a run stops."""
+WINDOW = 20
+VALIDATION_KEY = 1_000_000_000
+"""Stands in the place of the update in the keys of validation samples: every look draws the same numbers."""
+
+
+@dataclass(frozen=True)
+class RLVRConfig:
+    """One RLVR run."""
+
+    seed: int = 0
+    """Seed of sampling, task order and adapters."""
+    updates: int = 50
+    """Updates."""
+    prompts: int = 8
+    """Tasks per update (P)."""
+    group: int = 8
+    """Answers per task (G)."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new=256))
+    """How answers are drawn; max_new is the limit on an answer's length."""
+    dynamic: bool = False
+    """Draw further tasks until `prompts` groups have two different rewards (DAPO's dynamic sampling)."""
+    most_draws: int = 4
+    """With `dynamic`, at most this many times `prompts` tasks per update; then the update takes what it has."""
+    evaluate_every: int = 10
+    """Updates between two looks at validation; the first is before training."""
+    validation_samples: int = 2
+    """Answers per validation task."""
+    kl_every: int = 10
+    """Updates between two measurements of the KL to the initial policy; 0 for none. Needs a copy of the model."""
+    groups_every: int = 10
+    """Updates between two samples of a group for reading (groups.jsonl); 0 for none."""
+    precision: str = "auto"
+    """bf16, fp32 or auto."""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """Adapters instead of full fine-tuning, where the rank is above 0."""
+    grpo: UpdateConfig = field(default_factory=UpdateConfig)
+    """The update and its loss."""
+
+    def __post_init__(self) -> None:
+        if self.group < 2:
+            raise ValueError(f"group={self.group}: an advantage compares answers to the same task; at least 2.")
+        for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: at least 1.")
+        if self.grpo.overlong > self.sampling.max_new:
+            raise ValueError(
+                f"grpo.overlong={self.grpo.overlong}: a zone before sampling.max_new={self.sampling.max_new}, so no "
+                "longer than that."
+            )
+        if self.sampling.temperature == 0:
+            raise ValueError("sampling.temperature=0: greedy answers to one task are all the same; above 0.")
+
+
+@dataclass
+class RLVRResult:
+    """What a run leaves behind."""
+
+    model: Any
+    """The policy after the last update."""
+    updates: int
+    """Updates done."""
+    tokens: int
+    """Tokens sampled for training."""
+    seconds: float
+    """Wall-clock time of sampling, judging and updating."""
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    """(update, validation pass@1) of every look."""
+    history: list[dict] = field(default_factory=list)
+    """One record per update and per look."""
+
+
+Save = Callable[[dict[str, Any]], None]
+"""Takes a group's record, or the dump of a bad batch."""
+
+
+def task_numbers(seed: int, count: int, first: int, wanted: int) -> list[int]:
+    """The numbers of the tasks drawn as `first`, first + 1, ...: reshuffled passes over all `count` tasks.
+
+    >>> drawn = task_numbers(0, 5, 0, 10)
+    >>> sorted(drawn[:5]), drawn[3:7] == task_numbers(0, 5, 3, 4)
+    ([0, 1, 2, 3, 4], True)
+    """
+    return [
+        int(np.random.default_rng([seed, 0x7A5C, place // count]).permutation(count)[place % count])
+        for place in range(first, first + wanted)
+    ]
+
+
+class _Run:
+    """Where a run stands."""
+
+    def __init__(self, config: RLVRConfig, model: Any, tokenizer: LineTokenizer, tasks: Sequence[Task]) -> None:
+        self.config, self.tokenizer, self.tasks = config, tokenizer, tasks
+        wants_reference = bool(config.grpo.loss.beta or config.kl_every)
+        reference = copy.deepcopy(model).eval().requires_grad_(False) if wants_reference else None
+        policy = copy.deepcopy(model)
+        if config.lora.rank:
+            policy = add_lora(policy, config.lora, config.seed)
+        self.grpo = GRPO(policy, config.grpo, config.sampling, config.precision, reference)
+        self.drawn = 0  # tasks so far
+        self.seconds = 0.0
+        self.no_verdicts: list[int] = []  # per update, for the limit
+        self.validation: list[tuple[int, float]] = []
+
+    def draw(self, judge: JudgeAll) -> tuple[list[Group], dict[str, float]]:
+        """The groups of the next update, and the seconds and counts of drawing them."""
+        config, update = self.config, self.grpo.updates
+        begin, judging, groups, kept = time.perf_counter(), 0.0, [], []
+        sampler = sampler_of(self.grpo.model, dtype_of(config.precision))
+        rounds = config.most_draws if config.dynamic else 1
+        for _ in range(rounds):
+            numbers = task_numbers(config.seed, len(self.tasks), self.drawn, config.prompts)
+            self.drawn += len(numbers)
+            found, seconds = draw_groups(
+                sampler,
+                self.tokenizer,
+                [self.tasks[n] for n in numbers],
+                config.group,
+                config.sampling,
+                config.seed,
+                update,
+                judge,
+                first_key=len(groups) * config.group,
+            )
+            judging += seconds
+            groups += found
+            kept += [group for group in found if group.informative or not config.dynamic]
+            if len(kept) >= config.prompts:
+                break
+        kept = kept[: config.prompts] or groups[: config.prompts]  # none at all: an update without gradient
+        sampling = time.perf_counter() - begin - judging
+        return kept, {"seconds_sampling": sampling, "seconds_judging": judging, "groups_drawn": len(groups)}
+
+    def look(self, tasks: Sequence[Task], judge: JudgeAll) -> float:
+        """Validation pass@1."""
+        config = self.config
+        sampler = sampler_of(self.grpo.model, dtype_of(config.precision))
+        samples = config.validation_samples
+        groups, _ = draw_groups(
+            sampler, self.tokenizer, tasks, samples, config.sampling, config.seed, VALIDATION_KEY, judge
+        )
+        rewards = [answer.reward for group in groups for answer in group.answers if answer.reward is not None]
+        return float(np.mean(rewards)) if rewards else float("nan")
+
+    def capture(self) -> TrainerState:
+        """The state between two updates."""
+        values = {
+            "updates": self.grpo.updates,
+            "tokens": self.grpo.tokens,
+            "drawn": self.drawn,
+            "seconds": self.seconds,
+            "no_verdicts": self.no_verdicts,
+            "validation": self.validation,
+        }
+        return capture(self.grpo.updates, {"policy": self.grpo.model}, {"policy": self.grpo.optimizer}, {}, values)
+
+    def restore(self, state: TrainerState) -> None:
+        """Take a captured state up."""
+        values = restore(state, {"policy": self.grpo.model}, {"policy": self.grpo.optimizer}, {})
+        self.grpo.updates, self.grpo.tokens = values["updates"], values["tokens"]
+        self.drawn, self.seconds = values["drawn"], values["seconds"]
+        self.no_verdicts = list(values["no_verdicts"])
+        self.validation = [(int(update), float(score)) for update, score in values["validation"]]
+
+
+def describe_groups(groups: Sequence[Group]) -> dict[str, Any]:
+    """What was drawn: reward, verdicts, lengths, thoughts."""
+    answers = [answer for group in groups for answer in group.answers]
+    rewards = [answer.reward for answer in answers if answer.reward is not None]
+    thoughts = count_thoughts([answer.completion.text for answer in answers])
+    return {
+        "reward": float(np.mean(rewards)) if rewards else float("nan"),
+        "length": float(np.mean([answer.completion.tokens for answer in answers])),
+        "truncated": float(np.mean([answer.completion.reason == "length" for answer in answers])),
+        "statuses": dict(sorted(Counter(answer.status for answer in answers).items())),
+        "thought_share": thoughts.share,
+        "thought_words": thoughts.words,
+        "thought_duration": thoughts.duration,
+    }
+
+
+def rlvr(
+    config: RLVRConfig,
+    model: Any,
+    tokenizer: LineTokenizer,
+    tasks: Sequence[Task],
+    validation: Sequence[Task] = (),
+    judge: JudgeAll = judge_each,
+    report: Callable[[dict], None] | None = None,
+    keeper: Keeper | None = None,
+    save_group: Save | None = None,
+    save_bad: Save | None = None,
+) -> RLVRResult:
+    """Train a copy of `model` on the tasks by GRPO.
+
+    `report(record)` is called after each update and look at validation; `save_group` gets a sampled group now and then,
+    `save_bad` the whole batch of an update whose loss or gradient was not finite, before FloatingPointError is raised.
+    With a `keeper` the run goes on from its latest state. ValueError without tasks, ChildProcessError where the judge
+    gives no verdict on more than 1 % of the answers.
+    """
+    if not tasks:
+        raise ValueError("no tasks to train on.")
+    run = _Run(config, model, tokenizer, tasks)
+    result = RLVRResult(run.grpo.model, 0, 0, 0.0)
+    if keeper is not None and (saved := keeper.latest()) is not None:
+        run.restore(saved)
+        result.history = keeper.history()
+
+    def note(record: dict) -> None:
+        record = {**record, "seconds": round(run.seconds, 2)}
+        result.history.append(record)
+        if keeper is not None:
+            keeper.metrics(record)
+        if report is not None:
+            report(record)
+
+    def look() -> None:
+        if validation:
+            begin = time.perf_counter()
+            score = run.look(validation, judge)
+            run.validation.append((run.grpo.updates, score))
+            took = round(time.perf_counter() - begin, 3)
+            note({"stage": "validation", "update": run.grpo.updates, "pass@1": score, "seconds_validation": took})
+
+    if run.grpo.updates == 0:
+        look()
+    while run.grpo.updates < config.updates:
+        begin, update = time.perf_counter(), run.grpo.updates
+        groups, timing = run.draw(judge)
+        if save_group is not None and config.groups_every and update % config.groups_every == 0:
+            save_group({"update": update, **groups[0].record()})
+        measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
+        middle = time.perf_counter()
+        try:
+            found = run.grpo.update(groups, measure)
+        except FloatingPointError as error:
+            if save_bad is not None:
+                whole = [group.record() for group in groups]
+                save_bad({"update": update, "error": str(error), "config": asdict(config), "groups": whole})
+            raise
+        now = time.perf_counter()
+        run.seconds += now - begin
+        timing["seconds_update"] = now - middle
+        what = describe_groups(groups)
+        note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
+        run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]
+        _require_verdicts(run, groups)
+        if run.grpo.updates % config.evaluate_every == 0 or run.grpo.updates == config.updates:
+            look()
+        if keeper is not None:
+            keeper.after_update(run.grpo.updates, run.capture, run.grpo.updates == config.updates)
+    result.updates, result.tokens, result.seconds = run.grpo.updates, run.grpo.tokens, run.seconds
+    result.validation = run.validation
+    return result
+
+
+def _require_verdicts(run: _Run, groups: Sequence[Group]) -> None:
+    answers = len(run.no_verdicts) * run.config.prompts * run.config.group
+    without = sum(run.no_verdicts)
+    if without > max(1, MOST_NO_VERDICTS * answers):
+        detail = next((a.detail for group in groups for a in group.answers if a.reward is None), "")
+        raise ChildProcessError(
+            f"the judge gave no verdict on {without} of the last {answers} answers, more than {MOST_NO_VERDICTS:.0%}: "
+            f"{detail or 'see metrics.jsonl'}. The sandbox is at fault, not the programs: `ra3-lab doctor` looks at it."
+        )

@@ -1,0 +1,85 @@
+"""Learning curves: what they come to, which runs belong together, and the command that compares them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from ra3_lab.cli import main
+from ra3_lab.explore.learning import figure_learning, learning_title
+from ra3_lab.rlvr.curves import Curve, CurveGroup, over_seeds, read_groups
+
+
+def test_area_final_and_steps():
+    curve = Curve(0, (0, 10, 30), (0.0, 0.4, 0.4))
+    assert curve.area == pytest.approx((10 * 0.2 + 20 * 0.4) / 30)
+    assert curve.final == 0.4
+    assert curve.steps_to(0.1) == pytest.approx(2.5)
+    assert curve.steps_to(0.0) == 0 and curve.steps_to(0.41) == math.inf
+    assert Curve(0, (5,), (0.3,)).area == 0.3
+
+
+def test_intervals_over_seeds_are_student_t():
+    """By hand: mean 2, deviation 1, half width 4.303 / sqrt(3)."""
+    mean, low, high = over_seeds([1.0, 2.0, 3.0])
+    assert (mean, round(low, 4), round(high, 4)) == (2.0, -0.4843, 4.4843)
+    assert math.isnan(over_seeds([1.0]).low)
+
+
+def _write(folder, seed, values, init="runs/ra3", validation="v", **settings):
+    folder.mkdir()
+    given = {"init": init, "seed": seed, "validation_tasks": 5, "prompts": 8, **settings}
+    inputs = {"validation_hash": validation, "model_sha256": init}
+    record = {"schema_version": 1, "command": "rlvr", "settings": given, "inputs": inputs}
+    (folder / "run.json").write_text(json.dumps(record))
+    rows = [{"stage": "rlvr", "update": 0, "reward": 0.1}]
+    rows += [{"stage": "validation", "update": 10 * i, "pass@1": value} for i, value in enumerate(values)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_runs_that_differ_in_the_seed_are_one_group(tmp_path):
+    paths = [
+        _write(tmp_path / "a0", 0, [0.1, 0.5]),
+        _write(tmp_path / "b0", 0, [0.1, 0.2], init="runs/ntp"),
+        _write(tmp_path / "a1", 1, [0.1, 0.7, 0.8]),
+        _write(tmp_path / "c0", 0, [0.1, 0.3], init="runs/ntp", prompts=4),
+    ]
+    groups = read_groups(paths)
+    assert [(g.label, [c.seed for c in g.curves]) for g in groups] == [("ra3", [0, 1]), ("b0", [0]), ("c0", [0])]
+    assert [update for update, _ in groups[0].band()] == [0, 10], "where all seeds were looked at"
+    with pytest.raises(ValueError, match=r"seed 0 .*twice"):
+        read_groups([paths[0], paths[0]])
+    with pytest.raises(ValueError, match="cannot be compared"):
+        read_groups([paths[0], _write(tmp_path / "d", 0, [0.1], validation="other")])
+    with pytest.raises(ValueError, match="no look at validation"):
+        read_groups([_write(tmp_path / "e", 0, [])])
+
+
+def test_the_figures_title_is_the_finding():
+    def group(label, *finals):
+        return CurveGroup(label, tuple(Curve(i, (0, 10), (0.1, final)) for i, final in enumerate(finals)))
+
+    high, low = group("ra3", 0.8, 0.81, 0.82), group("ntp", 0.3, 0.31, 0.32)
+    assert learning_title([low, high]) == "ra3 ends at pass@1 0.81, ntp at 0.31 (intervals apart)"
+    assert "overlap" in learning_title([group("a", 0.1, 0.9), group("b", 0.2, 0.7)])
+    assert "no evidence" in learning_title([group("a", 0.1), group("b", 0.2)])
+    figure = figure_learning([low, high])
+    assert len(figure.data) == 4 and figure.data[1].y[-1] == pytest.approx(0.31)
+    assert len(figure_learning([group("a", 0.1)]).data) == 1, "no band of one seed"
+
+
+def test_the_command_prints_and_draws(tmp_path, capsys):
+    runs = [str(_write(tmp_path / f"a{s}", s, [0.1, 0.5 + s / 10])) for s in range(2)]
+    runs.append(str(_write(tmp_path / "b", 0, [0.1, 0.3], init="runs/ntp")))
+    assert main(["compare", *runs, "--figure", str(tmp_path / "c.html"), "--json", str(tmp_path / "c.json")]) == 0
+    text = capsys.readouterr().out
+    assert "updates to 0.300" in text and "one seed" in text
+    record = json.loads((tmp_path / "c.json").read_text())
+    assert record["groups"][0]["final"]["mean"] == pytest.approx(0.55) and record["groups"][1]["seeds"] == [0]
+    page = (tmp_path / "c.html").read_text()
+    assert "Plotly.newPlot" in page and 'src="http' not in page
+    assert main(["compare", runs[0], "--figure", str(tmp_path / "c.png")]) == 2
+    assert main(["compare", str(tmp_path)]) == 2
