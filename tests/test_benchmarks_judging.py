@@ -221,7 +221,7 @@ def test_expected_results_are_what_the_reference_returns(isolation):
         double("b"),
         plus("c", "def f(x):\n    return 1 / x\n", ([1], [0])),
         plus("root", "def f(xs):\n    return -xs[0] / xs[1]\n", ([[2.0, 4.0]],), "root:1e-6"),
-        plus("match", "import re\ndef f(x):\n    return x if x else None\n", ([""], ["a"]), "not_none"),
+        replace(plus("suffix", "def f(x):\n    return 1\n", ([""],)), suffix="def f(x):\n    return 2\n"),
     )
     filled = with_expected(tasks, 1, isolation)
     by_id = {task.task_id: task for task in filled}
@@ -229,7 +229,7 @@ def test_expected_results_are_what_the_reference_returns(isolation):
     assert by_id["b"] == tasks[1]
     assert list(filled.excluded) == ["c"] and "runtime_error" in filled.excluded["c"]
     assert by_id["root"].tests.pairs == (([[2.0, 4.0]], [2.0, 4.0]),)
-    assert [expected for _, expected in by_id["match"].tests.pairs] == [False, True]
+    assert by_id["suffix"].tests.pairs == (([""], 2),), "the reference is run as other programs are"
     assert filled.hash == tasks.hash, "what was computed here is no part of the data"
     found = judge_samples(filled, [*canonical_samples(filled), Sample("a", "f = abs", True)], 1, isolation)
     assert [record.passed for record in found] == [True] * 4 + [False]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ra3_lab.sandbox.checkers import canonical, compare, parse_checker
+from ra3_lab.sandbox.checkers import canonical, compare, digest, parse_checker
 
 NAN = math.nan
 
@@ -32,9 +32,8 @@ RIGHT = [
     ("one_of", [3, "three"], "three"),
     ("json", [[1, 2], {"a": [3]}], ((1.0, 2), {"a": (3,)})),
     ("json_one_of", [[3], 3], 3),
-    ("not_none", True, "a match"),
-    ("not_none", True, True),
-    ("not_none", False, None),
+    ("digest", digest([1, {2.5}, 10**5000]), [1.0, {2.5}, 10**5000]),
+    ("digest", digest("x" * 10**6), "x" * 10**6),
     ("root:1e-4", [-6, 11, -6, 1], 2.0000001),
     ("tokens", "1 2\n3\n", "1\n2 3"),
     ("tokens_approx:1e-4", "0.33333 yes", "0.3333 yes\n"),
@@ -63,8 +62,8 @@ WRONG = [
     ("one_of", [3, 4], [3, 4]),
     ("json", [1, 2], {1, 2}),
     ("json_one_of", [[3], 3], [[3], 3]),
-    ("not_none", True, None),
-    ("not_none", False, "a match"),
+    ("digest", digest([1, 2]), [1, 3]),
+    ("digest", digest([10**5000]), [10**5000 + 1]),
     ("root:1e-4", [-6, 11, -6, 1], 2.1),
     ("root:1e-4", [-6, 1], "6"),
     ("root:1e-4", [-6, 1], NAN),
@@ -109,7 +108,20 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-NAMES = ["exact", "equal", "approx:1e-6", "unordered", "set", "one_of", "json", "root:1", "tokens", "lines", "text"]
+NAMES = [
+    "exact",
+    "equal",
+    "approx:1e-6",
+    "unordered",
+    "set",
+    "one_of",
+    "json",
+    "digest",
+    "root:1",
+    "tokens",
+    "lines",
+    "text",
+]
 
 
 @given(values, values)

@@ -16,6 +16,7 @@ complex numbers; which arguments are which is read off the task's own asserts, s
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -31,7 +32,14 @@ SPLITS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train
 SECONDS = 6.0
 """CPU seconds for all asserts of a task. The reference solution of 123 alone takes about 2 on a common machine."""
 NOT_NONE = ("check_str", "text_match_three", "text_starta_endb")
-"""MBPP+ functions whose result is right when it is a match object rather than None."""
+"""MBPP+ functions that return a match object or None, which counts as found or not."""
+FOUND_OR_NOT = """
+
+def ra3_entry_point(*arguments):
+    result = {name}(*arguments)
+    return result if isinstance(result, bool) else result is not None
+"""
+"""Text after such a program: a match object is no plain data and would not cross to the judge."""
 SETS = (
     "similar_elements",
     "find_char_long",
@@ -100,14 +108,13 @@ def mbpp_plus_task(row: dict[str, Any]) -> Task:
     inputs = typed_inputs(row)
     atol = float(row.get("atol") or 0)
     checker = f"approx:{atol or 1e-6:g}:1e-7"
-    if entry_point in NOT_NONE:
-        checker = "not_none"
-    elif entry_point in SETS:
+    if entry_point in SETS:
         checker = "set"
     return Task(
         task_id=task_id,
         prompt=row["prompt"] if row["prompt"].endswith("\n") else row["prompt"] + "\n",
-        tests=Inputs(entry_point, inputs, checker),
+        tests=Inputs("ra3_entry_point" if entry_point in NOT_NONE else entry_point, inputs, checker),
+        suffix=FOUND_OR_NOT.format(name=entry_point) if entry_point in NOT_NONE else "",
         canonical=row["canonical_solution"],
         stops=STOPS,
     )
@@ -149,15 +156,22 @@ def typed_inputs(row: dict[str, Any]) -> list[list[Any]]:
     for i, values in enumerate(zip_longest(*rows, fillvalue=_ABSENT)):
         examples = places[i] if i < len(places) else []
         if examples and all(isinstance(example, (int, float, complex)) for example in examples):
-            as_text = all(isinstance(value, str) for value in values)  # how JSON came to hold complex numbers
-            columns.append([_number(value) for value in values] if as_text else values)
+            columns.append(_numbers(values))
         else:
             shape = _Shape(examples)
             columns.append([_retype(value, shape) for value in values])
     return [[value for value in values if value is not _ABSENT] for values in zip(*columns, strict=True)]
 
 
-def _number(text: Any) -> complex | float:
+def _numbers(values: Sequence[Any]) -> Sequence[Any]:
+    """The values with numbers for texts, if all texts are numbers: that is how complex ones came to stand in JSON."""
+    try:
+        return [_number(value) if isinstance(value, str) else value for value in values]
+    except ValueError:
+        return values
+
+
+def _number(text: str) -> complex | float:
     return complex(text) if "j" in text else float(text)
 
 

@@ -94,9 +94,13 @@ class Task:
                 f"task {self.task_id!r} has inputs but no expected outputs yet: call "
                 "ra3_lab.tasks.expected.with_expected(tasks) first."
             )
+        return Program(self.source_of(solution), self.tests)
+
+    def source_of(self, solution: str) -> str:
+        """The text that is run for a whole solution: with what the judge puts before and after it."""
         # `from __future__` must be a program's first statement; what needs both has to import for itself.
         preamble = "" if "from __future__" in solution else self.preamble
-        return Program(preamble + solution + self.suffix, self.tests)
+        return preamble + solution + self.suffix
 
     @cached_property
     def hash(self) -> str:
