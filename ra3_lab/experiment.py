@@ -9,15 +9,12 @@ draws.
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-
+from ra3_lab.evaluate.annotation import thought_gains
 from ra3_lab.evaluate.latents import describe_latents, evaluate_latents, trace_of
 from ra3_lab.evaluate.passk import paired_difference_ci
 from ra3_lab.evaluate.programs import ProgramScores, evaluate_programs
@@ -28,8 +25,8 @@ from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import Task, load_split
-from ra3_lab.trace import annotate
 
 SCHEMA_VERSION = 1
 ARMS = ("base", "ntp", "prior", "ra3")
@@ -98,25 +95,6 @@ def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfi
     return look
 
 
-def thought_gains(pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto") -> list[float | None]:
-    """Per line: nats by which the thought before it raised the likelihood of the lines up to the next thought.
-
-    The same trace without that one thought is the comparison; everything else stays.
-    """
-    trace = rollout.trace
-    places = trace.thought_lines
-    if not places:
-        return [None] * len(trace.lines)
-    without = [annotate(trace, [None if i == t else z for i, z in enumerate(trace.latents)]) for t in places]
-    scored = score_traces(
-        pi, [tokenizer.encode_trace(t) for t in (trace, *without)], tokenizer, precision=precision
-    ).line
-    gains: list[float | None] = [None] * len(trace.lines)
-    for row, (t, end) in enumerate(zip(places, [*places[1:], len(trace.lines)], strict=True), 1):
-        gains[t] = float((scored[0, t:end] - scored[row, t:end]).sum())
-    return gains
-
-
 def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str, Any]:
     """One arm's row of the table."""
     first, many = scores.pass_at(1), scores.pass_at(min(4, scores.correct.shape[1]))
@@ -132,22 +110,6 @@ def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str,
         "seconds": round(result.seconds, 1) if result else 0.0,
         "validation": result.validation if result else None,
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    names = ("ra3-lab", "torch", "transformers", "peft", "numpy", "tokenizers")
-    found = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 @dataclass

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ra3_lab.experiment import thought_gains
 from ra3_lab.midtrain.estep import score_traces
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
-from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
-from ra3_lab.trace import Trace, strip
+from ra3_lab.trace import Trace, annotate, strip
 
 
 def annotate_traces(
@@ -63,6 +62,25 @@ def annotate_traces(
             }
         )
     return records
+
+
+def thought_gains(pi: Any, tokenizer: LineTokenizer, rollout: Rollout, precision: str = "auto") -> list[float | None]:
+    """Per line: nats by which the thought before it raised the likelihood of the lines up to the next thought.
+
+    The same trace without that one thought is the comparison; everything else stays.
+    """
+    trace = rollout.trace
+    places = trace.thought_lines
+    if not places:
+        return [None] * len(trace.lines)
+    without = [annotate(trace, [None if i == t else z for i, z in enumerate(trace.latents)]) for t in places]
+    scored = score_traces(
+        pi, [tokenizer.encode_trace(t) for t in (trace, *without)], tokenizer, precision=precision
+    ).line
+    gains: list[float | None] = [None] * len(trace.lines)
+    for row, (t, end) in enumerate(zip(places, [*places[1:], len(trace.lines)], strict=True), 1):
+        gains[t] = float((scored[0, t:end] - scored[row, t:end]).sum())
+    return gains
 
 
 def annotation_text(record: dict[str, Any]) -> str:
