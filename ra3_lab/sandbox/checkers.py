@@ -71,7 +71,7 @@ def compare(name: str, expected: Any, got: Any) -> bool:
     word, numbers = parse_checker(name)
     try:
         return bool(_CHECKERS[word](expected, got, *numbers))
-    except (TypeError, ValueError, ArithmeticError, RecursionError, AttributeError):
+    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, AttributeError):
         return False
 
 
