@@ -159,6 +159,29 @@ def test_workers_and_limits_do_not_change_what_comes_out(folder, against, tmp_pa
     assert few.record["programs"]["kept"] == 7
 
 
+def test_a_folder_given_as_a_dot_finds_the_projects_licence(folder, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "COPYING").write_text("Apache License, Version 2.0")
+    monkeypatch.chdir(folder)
+    built = build_corpus([Path(".")], tmp_path / "out.jsonl", workers=1)
+    assert built.record["folders"] == ["code"]
+    assert built.record["licences"] == {"Apache-2.0": 33, "ISC": 1, "MIT": 1}
+
+
+def test_two_builds_of_one_file_do_not_mix(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("ra3_lab.corpus.store._LOCK_SECONDS", 0.1)
+    out, errors = tmp_path / "out.jsonl", []
+
+    def second(files: int, of: int, programs: int) -> None:
+        if files == 3:
+            with pytest.raises(ValueError, match="in use by another build"):
+                build_corpus([folder], out, workers=1)
+            errors.append(files)
+
+    build_corpus([folder], out, workers=1, progress=second)
+    assert errors and len(rows_of(out)) == 35
+
+
 def test_licences_can_be_chosen(folder, tmp_path):
     built = build_corpus([folder], tmp_path / "out.jsonl", BuildConfig(licences=("MIT",)), workers=1)
     assert built.record["licences"] == {"MIT": 2}  # the copy in b/ is the first one now

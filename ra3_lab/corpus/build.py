@@ -110,6 +110,7 @@ def build_corpus(
             raise FileNotFoundError(f"{folder} is no folder: give folders of Python files.")
     if not folders:
         raise ValueError("no folder to build from: give at least one.")
+    folders = [Path(os.path.abspath(folder)) for folder in folders]  # a licence may be above the folder
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent} does not exist: make the folder that --out is to be in.")
     if workers is not None and workers < 1:

@@ -23,6 +23,7 @@ from ra3_lab.corpus.likeness import bands, similarity
 
 SCHEMA_VERSION = 1
 _CACHE_KB = 16_384
+_LOCK_SECONDS = 5.0
 _BUCKET = 40  # candidates looked at per near-duplicate search and band
 
 _TABLES = """
@@ -46,7 +47,7 @@ class Store:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._base = sqlite3.connect(folder / "state.sqlite", isolation_level=None)
+        self._base = sqlite3.connect(folder / "state.sqlite", timeout=_LOCK_SECONDS, isolation_level=None)
         self._rows: BinaryIO | None = None
         try:
             self._open(settings)
@@ -60,6 +61,8 @@ class Store:
         try:
             self._base.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
             raise ValueError(f"{self.folder} is in use by another build ({error}): wait for it, or stop it.") from error
         if not self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
             for statement in _TABLES.split(";"):
