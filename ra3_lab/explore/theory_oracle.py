@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ra3_lab.explore.findings import Twin, join, number, percent
-from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK, finish, line
+from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK, Panels, line
 from ra3_lab.theory.oracle_labs import (
     BASELINES,
     EMRecord,
@@ -57,13 +56,14 @@ def describe_posterior(record: PosteriorRecord) -> Twin:
 
 def figure_posterior(record: PosteriorRecord) -> go.Figure:
     """Bars of minus the ELBO in its two parts, with the evidence as a line."""
-    figure = go.Figure()
+    figure = Panels([""])
     names = [row.name for row in reversed(record.rows)]
     for name, values, (color, _, _), pattern in (
         ("lines given thoughts", [-row.likelihood for row in reversed(record.rows)], BLUE, ""),
         ("KL of the thoughts from the prior", [row.divergence for row in reversed(record.rows)], ORANGE, "/"),
     ):
-        bar = go.Bar(
+        bar = dict(
+            type="bar",
             y=names,
             x=values,
             name=name,
@@ -71,13 +71,12 @@ def figure_posterior(record: PosteriorRecord) -> go.Figure:
             marker={"color": color, "pattern": {"shape": pattern}},
             hovertemplate="%{x:.2f} nats",
         )
-        figure.add_trace(bar)
-    figure.add_vline(x=-record.evidence, line={"color": GREEN[0], "dash": "dash", "width": 2.5})
+        figure.add(bar)
+    figure.mark(x=-record.evidence, style=(GREEN[0], "", "dash"))
     # The line has no legend of its own; this trace stands for it there.
-    figure.add_trace(line("minus log-evidence: no bar can be shorter", [None], [None], GREEN, "", False, dash="dash"))
-    figure.update_layout(barmode="stack", bargap=0.35)
-    figure.update_xaxes(title="minus ELBO (nats per program; shorter is better)")
-    return finish(figure, describe_posterior(record).title, 400)
+    figure.add(line("minus log-evidence: no bar can be shorter", [None], [None], GREEN, "", False, dash="dash"))
+    figure.x(1, title="minus ELBO (nats per program; shorter is better)")
+    return figure.figure(describe_posterior(record).title, 400, barmode="stack", bargap=0.35)
 
 
 def describe_price(record: PriceRecord) -> Twin:
@@ -116,19 +115,19 @@ def _told(curve: PriceCurve) -> str:
 
 def figure_price(record: PriceRecord) -> go.Figure:
     """Share of lines with a thought, and likelihood, against the price."""
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    figure = Panels(("", ""))
     for curve, style in zip(record.curves, (GREEN, BLUE, ORANGE), strict=True):
         share = [100 * value for value in curve.share]
-        figure.add_trace(line(curve.name, curve.costs, share, style, "% of lines"), row=1, col=1)
+        figure.add(line(curve.name, curve.costs, share, style, "% of lines"), 1)
         likely = line(curve.name, curve.costs, curve.likelihood, style, "nats a line", legend=False)
-        figure.add_trace(likely, row=1, col=2)
-    figure.add_vline(x=record.repeat, line={"color": GREY[0], "dash": "dot"}, row=1, col=1)  # type: ignore[arg-type]
-    figure.add_hline(y=record.silent, line={"color": GREY[0], "dash": "dot"}, row=1, col=2)  # type: ignore[arg-type]
-    figure.update_xaxes(title="price c of a thought (nats; dotted: worth of repeating one)", row=1, col=1)
-    figure.update_xaxes(title="price c of a thought (nats; dotted: no thoughts)", row=1, col=2)
-    figure.update_yaxes(title="lines with a thought (%)", range=[-3, 104], row=1, col=1)
-    figure.update_yaxes(title="log-likelihood (nats a line)", row=1, col=2)
-    return finish(figure, describe_price(record).title)
+        figure.add(likely, 2)
+    figure.mark(1, x=record.repeat)
+    figure.mark(2, y=record.silent)
+    figure.x(1, title="price c of a thought (nats; dotted: worth of repeating one)")
+    figure.x(2, title="price c of a thought (nats; dotted: no thoughts)")
+    figure.y(1, title="lines with a thought (%)", range=[-3, 104])
+    figure.y(2, title="log-likelihood (nats a line)")
+    return figure.figure(describe_price(record).title)
 
 
 def describe_gradient(record: GradientRecord) -> Twin:
@@ -169,23 +168,24 @@ def _sized(row: GradientRow) -> str:
 
 def figure_gradient(record: GradientRecord) -> go.Figure:
     """Projection and noise against the group size."""
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    figure = Panels(("", ""))
     groups = sorted({row.group for row in record.rows})
     for kind, style in zip(BASELINES, (GREY, BLUE, ORANGE), strict=True):
         rows = [row for row in record.rows if row.baseline == kind]
         x = [row.group for row in rows]
         trace = line(f"baseline: {kind}", x, [row.projection for row in rows], style, "of the exact gradient")
         trace.update(error_y={"array": [2 * row.standard_error for row in rows], "thickness": 1, "width": 4})
-        figure.add_trace(trace, row=1, col=1)
+        figure.add(trace, 1)
         noise = line(f"baseline: {kind}", x, [row.noise for row in rows], style, "squared lengths", legend=False)
-        figure.add_trace(noise, row=1, col=2)
-    figure.add_hline(y=1, line={"color": GREEN[0], "dash": "dot"}, row=1, col=1)  # type: ignore[arg-type]
-    figure.update_xaxes(title="G, latent sequences a program (bars: 2 standard errors)", col=1)
-    figure.update_xaxes(title="G, latent sequences a program", col=2)
-    figure.update_xaxes(type="log", tickvals=groups)
-    figure.update_yaxes(title="mean estimate along the gradient", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title="noise of one sequence (|gradient|²)", type="log", row=1, col=2)
-    return finish(figure, describe_gradient(record).title)
+        figure.add(noise, 2)
+    figure.mark(1, y=1)
+    figure.x(1, title="G, latent sequences a program (bars: 2 standard errors)")
+    figure.x(2, title="G, latent sequences a program")
+    for panel in (1, 2):
+        figure.x(panel, type="log", tickvals=groups)
+    figure.y(1, title="mean estimate along the gradient", rangemode="tozero")
+    figure.y(2, title="noise of one sequence (|gradient|²)", type="log")
+    return figure.figure(describe_gradient(record).title)
 
 
 def describe_em(record: EMRecord) -> Twin:
@@ -234,15 +234,15 @@ def _rounds(record: EMRecord) -> list[int]:
 
 def figure_em(record: EMRecord) -> go.Figure:
     """Exact log-evidence, and each arm's own objective, over rounds."""
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    figure = Panels(("", ""))
     for curve, style in zip(record.curves, (GREEN, BLUE, ORANGE, PINK), strict=True):
         rounds = list(range(len(curve.evidence)))
-        figure.add_trace(line(curve.name, rounds, curve.evidence, style, "nats a program"), row=1, col=1)
+        figure.add(line(curve.name, rounds, curve.evidence, style, "nats a program"), 1)
         own = line(curve.name, rounds[1:], curve.objective, style, "nats a program", legend=False)
-        figure.add_trace(own, row=1, col=2)
-    figure.add_hline(y=record.truth, line={"color": GREY[0], "dash": "dot"}, row=1, col=1)  # type: ignore[arg-type]
-    figure.update_xaxes(title="EM rounds (dotted: the true world)", dtick=1, row=1, col=1)
-    figure.update_xaxes(title="EM rounds", dtick=1, row=1, col=2)
-    figure.update_yaxes(title="log-evidence of pi (nats a program)", row=1, col=1)
-    figure.update_yaxes(title="its E-step's objective (nats a program)", row=1, col=2)
-    return finish(figure, describe_em(record).title)
+        figure.add(own, 2)
+    figure.mark(1, y=record.truth)
+    figure.x(1, title="EM rounds (dotted: the true world)", dtick=1)
+    figure.x(2, title="EM rounds", dtick=1)
+    figure.y(1, title="log-evidence of pi (nats a program)")
+    figure.y(2, title="its E-step's objective (nats a program)")
+    return figure.figure(describe_em(record).title)

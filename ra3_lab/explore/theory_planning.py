@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ra3_lab.explore.findings import Twin, join, number, percent
-from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK, diagonal, finish, line, points
+from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK, Panels, diagonal, line, points
 from ra3_lab.theory.choices import ChoiceRecord
 from ra3_lab.theory.horizon import HorizonRecord
 from ra3_lab.theory.pruning import PruningRecord
@@ -55,20 +54,15 @@ def describe_regret(record: RegretRecord) -> Twin:
 
 def figure_regret(record: RegretRecord) -> go.Figure:
     """A panel a kept set: pruning error below, RL error stacked on it."""
-    figure = make_subplots(
-        rows=1,
-        cols=len(record.curves),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        subplot_titles=[f"{curve.name} ({curve.options} options)" for curve in record.curves],
-    )
+    figure = Panels([f"{curve.name} ({curve.options} options)" for curve in record.curves], shared_y=True)
     for i, curve in enumerate(record.curves, 1):
         flat = [curve.pruning] * len(record.sweeps)
         for name, y, (color, marker, _), pattern in (
             ("pruning error", flat, ORANGE, "/"),
             ("RL error inside the kept set", curve.learning, BLUE, ""),
         ):
-            area = go.Scatter(
+            area = dict(
+                type="scatter",
                 x=record.sweeps,
                 y=y,
                 name=name,
@@ -81,10 +75,10 @@ def figure_regret(record: RegretRecord) -> go.Figure:
                 fillpattern={"shape": pattern, "fgcolor": color},
                 hovertemplate="%{y:.4f}",
             )
-            figure.add_trace(area, row=1, col=i)
-        figure.update_xaxes(title="sweeps of value iteration", row=1, col=i)
-    figure.update_yaxes(title="regret (return at the start)", rangemode="tozero", row=1, col=1)
-    return finish(figure, describe_regret(record).title)
+            figure.add(area, i)
+        figure.x(i, title="sweeps of value iteration")
+    figure.y(1, title="regret (return at the start)", rangemode="tozero")
+    return figure.figure(describe_regret(record).title)
 
 
 def _budgets(record: RegretRecord) -> list[int]:
@@ -151,28 +145,23 @@ def describe_pruning(record: PruningRecord) -> Twin:
 
 def figure_pruning(record: PruningRecord) -> go.Figure:
     """Left: failure rate against N. Right: measured N against predicted N."""
-    figure = make_subplots(
-        rows=1,
-        cols=2,
-        horizontal_spacing=0.12,
-        subplot_titles=("one family of tasks", f"{len(record.settings)} settings"),
-    )
+    figure = Panels(("one family of tasks", f"{len(record.settings)} settings"))
     for curve, style in zip(record.curves, (BLUE, ORANGE), strict=True):
         measured = line(f"{curve.name}, measured", curve.tasks, curve.failure, style, "of draws fail", dash="solid")
-        measured.update(marker={"maxdisplayed": 14})
-        figure.add_trace(measured, row=1, col=1)
+        measured["marker"]["maxdisplayed"] = 14
+        figure.add(measured, 1)
         bound = line(f"{curve.name}, theorem 2", curve.tasks, curve.bound, style, "at most", marks=False, dash="dash")
-        figure.add_trace(bound, row=1, col=1)
+        figure.add(bound, 1)
         rows = [row for row in record.settings if row.name == curve.name]
         x, y = [row.predicted for row in rows], [max(row.needed, 1) for row in rows]
-        figure.add_trace(points(f"{curve.name}, measured", x, y, style), row=1, col=2)
-    figure.add_hline(y=record.delta, line={"color": GREY[0], "dash": "dot"}, row=1, col=1)  # type: ignore[arg-type]
-    figure.add_trace(diagonal(10, 1300), row=1, col=2)
-    figure.update_xaxes(title=f"N, expert tasks (dotted: delta = {record.delta:g})", row=1, col=1)
-    figure.update_yaxes(title="draws with a bad subset left", range=[-0.03, 1.05], row=1, col=1)
-    figure.update_xaxes(title="N of theorem 2 (tasks)", type="log", dtick=1, row=1, col=2)
-    figure.update_yaxes(title="N measured (tasks)", type="log", dtick=1, row=1, col=2)
-    return finish(figure, describe_pruning(record).title)
+        figure.add(points(f"{curve.name}, measured", x, y, style), 2)
+    figure.mark(1, y=record.delta)
+    figure.add(diagonal(10, 1300), 2)
+    figure.x(1, title=f"N, expert tasks (dotted: delta = {record.delta:g})")
+    figure.y(1, title="draws with a bad subset left", range=[-0.03, 1.05])
+    figure.x(2, title="N of theorem 2 (tasks)", type="log", dtick=1)
+    figure.y(2, title="N measured (tasks)", type="log", dtick=1)
+    return figure.figure(describe_pruning(record).title)
 
 
 def describe_violations(record: ViolationRecord) -> Twin:
@@ -212,31 +201,29 @@ def describe_violations(record: ViolationRecord) -> Twin:
 
 def figure_violations(record: ViolationRecord) -> go.Figure:
     """A panel an assumption."""
-    figure = make_subplots(
-        rows=2, cols=2, horizontal_spacing=0.12, vertical_spacing=0.22, subplot_titles=[kind for kind in KINDS]
-    )
+    figure = Panels(KINDS, rows=2)
     axes = ("repeats of the task before (%)", "failed demonstrations (%)", "misleading demonstrations (%, log)")
     for i, kind in enumerate(KINDS[:3]):
-        rows, r, c = record.of(kind), i // 2 + 1, i % 2 + 1
+        rows, panel = record.of(kind), i + 1
         # The log axis has no 0: its row is in the table.
         rows = [row for row in rows if row.strength > 0] if i == 2 else rows
         x = [100 * row.strength for row in rows]
         first = i == 0
         failure, lost = [row.failure for row in rows], [row.nothing_left for row in rows]
-        figure.add_trace(line("a bad subset is left", x, failure, ORANGE, "of draws", legend=first), row=r, col=c)
-        figure.add_trace(line("no subset is left", x, lost, PINK, "of draws", legend=first), row=r, col=c)
-        figure.add_hline(y=record.delta, line={"color": GREY[0], "dash": "dot"}, row=r, col=c)  # type: ignore[arg-type]
-        figure.update_xaxes(title=axes[i], row=r, col=c)
+        figure.add(line("a bad subset is left", x, failure, ORANGE, "of draws", legend=first), panel)
+        figure.add(line("no subset is left", x, lost, PINK, "of draws", legend=first), panel)
+        figure.mark(panel, y=record.delta)
+        figure.x(panel, title=axes[i])
         if i == 2:
-            figure.update_xaxes(type="log", tickvals=x, row=r, col=c)
-        figure.update_yaxes(title="share of draws", range=[-0.03, 1.05], row=r, col=c)
-    rows, r, c = record.of(KINDS[3]), 2, 2
+            figure.x(panel, type="log", tickvals=x)
+        figure.y(panel, title="share of draws", range=[-0.03, 1.05])
+    rows, panel = record.of(KINDS[3]), 4
     x = [row.strength for row in rows]
-    figure.add_trace(line("N of theorem 2", x, [row.predicted for row in rows], GREY, "tasks"), row=r, col=c)
-    figure.add_trace(line("N measured", x, [row.needed for row in rows], BLUE, "tasks"), row=r, col=c)
-    figure.update_xaxes(title="copies of every skill", dtick=1, row=r, col=c)
-    figure.update_yaxes(title="expert tasks", rangemode="tozero", row=r, col=c)
-    return finish(figure, describe_violations(record).title, 620)
+    figure.add(line("N of theorem 2", x, [row.predicted for row in rows], GREY, "tasks"), panel)
+    figure.add(line("N measured", x, [row.needed for row in rows], BLUE, "tasks"), panel)
+    figure.x(panel, title="copies of every skill", dtick=1)
+    figure.y(panel, title="expert tasks", rangemode="tozero")
+    return figure.figure(describe_violations(record).title, 620)
 
 
 def describe_choices(record: ChoiceRecord) -> Twin:
@@ -275,16 +262,16 @@ def describe_choices(record: ChoiceRecord) -> Twin:
 
 def figure_choices(record: ChoiceRecord) -> go.Figure:
     """Share of held-out steps that are available against the number of expert programs."""
-    figure = go.Figure()
+    figure = Panels([""])
     for curve, style in zip(record.curves, (BLUE, GREEN, PINK, ORANGE), strict=True):
         y = [100 * share for share in curve.available]
         trace = line(curve.name, record.tasks, y, style, "% of steps")
         trace.update(error_y={"array": [100 * s for s in curve.spread], "thickness": 1, "width": 3})
-        figure.add_trace(trace)
-    figure.add_hline(y=100 * record.target, line={"color": GREY[0], "dash": "dot"})
-    figure.update_xaxes(title="N, expert programs read (bars: spread over orders)", type="log", dtick=1)
-    figure.update_yaxes(title=f"held-out steps within the top {record.k} (%)", range=[-3, 104])
-    return finish(figure, describe_choices(record).title, 420)
+        figure.add(trace)
+    figure.mark(y=100 * record.target)
+    figure.x(1, title="N, expert programs read (bars: spread over orders)", type="log", dtick=1)
+    figure.y(1, title=f"held-out steps within the top {record.k} (%)", range=[-3, 104])
+    return figure.figure(describe_choices(record).title, 420)
 
 
 def _programs(needed: float | None) -> str:
@@ -343,32 +330,27 @@ def describe_horizon(record: HorizonRecord) -> Twin:
 
 def figure_horizon(record: HorizonRecord) -> go.Figure:
     """Left: sweeps, bound and the other learners against mean duration. Right: sweeps against bound."""
-    figure = make_subplots(
-        rows=1,
-        cols=2,
-        horizontal_spacing=0.12,
-        subplot_titles=(f"gamma {record.gamma:g}, epsilon {record.epsilon:g}", "all settings"),
-    )
+    figure = Panels((f"gamma {record.gamma:g}, epsilon {record.epsilon:g}", "all settings"))
     for kept, style, name in ((False, BLUE, "long options"), (True, ORANGE, "one primitive kept")):
         rows = record.curve(kept)
         x = [row.mean for row in rows]
         measured = line(f"{name}, sweeps", x, [row.measured for row in rows], style, "sweeps", dash="solid")
-        figure.add_trace(measured, row=1, col=1)
+        figure.add(measured, 1)
         bound = line(f"{name}, bound", x, [row.bound for row in rows], style, "sweeps", marks=False, dash="dash")
-        figure.add_trace(bound, row=1, col=1)
+        figure.add(bound, 1)
         rows = [row for row in record.settings if row.kept == kept]
         cloud = points(f"{name}, sweeps", [row.bound for row in rows], [max(row.measured, 1) for row in rows], style)
-        figure.add_trace(cloud, row=1, col=2)
+        figure.add(cloud, 2)
     x = [row.mean for row in record.learners]
     for name, y, style in (
         ("policy gradient (no claim)", [row.policy_gradient for row in record.learners], GREEN),
         ("Q-learning (no claim)", [row.q_learning for row in record.learners], PINK),
     ):
-        figure.add_trace(line(name, x, y, style, "steps", dash="dot"), row=1, col=1)
+        figure.add(line(name, x, y, style, "steps", dash="dot"), 1)
     top = max(row.bound for row in record.settings)
-    figure.add_trace(diagonal(3, 1.1 * top), row=1, col=2)
-    figure.update_xaxes(title="mean duration E[τ] (primitive steps)", type="log", tickvals=x, row=1, col=1)
-    figure.update_yaxes(title="sweeps, or steps of the learner", type="log", dtick=1, row=1, col=1)
-    figure.update_xaxes(title="bound of theorem 3 (sweeps)", type="log", dtick=1, row=1, col=2)
-    figure.update_yaxes(title="sweeps measured", type="log", dtick=1, row=1, col=2)
-    return finish(figure, describe_horizon(record).title, 470)
+    figure.add(diagonal(3, 1.1 * top), 2)
+    figure.x(1, title="mean duration E[τ] (primitive steps)", type="log", tickvals=x)
+    figure.y(1, title="sweeps, or steps of the learner", type="log", dtick=1)
+    figure.x(2, title="bound of theorem 3 (sweeps)", type="log", dtick=1)
+    figure.y(2, title="sweeps measured", type="log", dtick=1)
+    return figure.figure(describe_horizon(record).title, 470)
