@@ -5,6 +5,9 @@ taken anew after every update, a matter of milliseconds. Every row of a batch is
 feeds each row a chunk of its own next tokens. What a chunk's padding writes into the cache lies behind the row's end,
 is never attended to and is overwritten by the row's next chunk.
 
+`step` is the faster path for whole groups: the samples of a prompt read the prompt's keys and values from one place
+instead of a copy each, and all rows write their own at the same slot, so nothing is scattered.
+
 Not handled: other architectures (a clear error), sliding windows, prompts longer than the context.
 """
 
@@ -56,6 +59,36 @@ class Cache:
         if missing > 0:
             pad = (0, 0, 0, max(missing, self.keys.shape[3] // 4))
             self.keys, self.values = F.pad(self.keys, pad), F.pad(self.values, pad)
+
+
+class GroupCache:
+    """Keys and values of P prompts with G samples each: the prompts' once, the samples' own in preallocated slots.
+
+    prompt_keys, prompt_values: (layers, P, kv_heads, longest prompt, head_dim), right-padded, taken from a `Cache`;
+    own_keys, own_values: (layers, P, G, kv_heads, slots, head_dim), of which the first `used` slots are filled.
+    """
+
+    def __init__(self, prompts: Cache, lengths: torch.Tensor, group: int, slots: int) -> None:
+        self.prompt_keys, self.prompt_values, self.lengths = prompts.keys, prompts.values, lengths
+        layers, count, heads, width, size = prompts.keys.shape
+        self.own_keys = prompts.keys.new_empty((layers, count, group, heads, slots, size))
+        self.own_values = torch.empty_like(self.own_keys)
+        self.used = 0
+        padding = torch.arange(width, device=lengths.device) >= lengths[:, None]  # (P, longest prompt)
+        self.prompt_mask = padding.to(prompts.keys.dtype).masked_fill_(padding, -torch.inf)
+
+    def select(self, prompts: torch.Tensor, members: torch.Tensor) -> None:
+        """Keep these prompts (P',) and of each these members (P', G')."""
+        self.prompt_keys, self.prompt_values = self.prompt_keys[:, prompts], self.prompt_values[:, prompts]
+        self.lengths, self.prompt_mask = self.lengths[prompts], self.prompt_mask[prompts]
+        filled = self.used
+
+        def moved(own: torch.Tensor) -> torch.Tensor:
+            smaller = own.new_empty((own.shape[0], *members.shape, *own.shape[3:]))
+            smaller[..., :filled, :] = own[:, prompts[:, None], members, :, :filled]
+            return smaller
+
+        self.own_keys, self.own_values = moved(self.own_keys), moved(self.own_values)
 
 
 class Decoder:
@@ -137,6 +170,44 @@ class Decoder:
                 keys, values = keys[row_index], values[row_index]
             a = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=group > 1)
             x = x + F.linear(a.transpose(1, 2).reshape(rows, width, -1), layer.out)
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
+            gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, layer.down)
+        return F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
+
+    @torch.no_grad()
+    def step(self, tokens: torch.Tensor, cache: GroupCache) -> torch.Tensor:
+        """Feed every sample its next token, tokens (P, G); returns last hidden states (P, G, D)."""
+        prompts, group = tokens.shape
+        slot, shared = cache.used, self.heads // self.kv_heads
+        cache.used += 1
+        angle = (cache.lengths + slot).clamp(max=self.context - 1).to(self.device)
+        cos, sin = self.cos[angle][:, None, None], self.sin[angle][:, None, None]  # (P, 1, 1, head_dim)
+        half, scale = self.head_dim // 2, self.head_dim**-0.5
+        mask = cache.prompt_mask[:, None, None]  # (P, 1, 1, longest prompt)
+        width = mask.shape[-1]
+        x = F.embedding(tokens.to(self.device), self.embedding)
+        for i, layer in enumerate(self.layers):
+            h = F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps)
+            qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(prompts, group, -1, self.head_dim)
+            rotated, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], 2)
+            turned = torch.cat([-rotated[..., half:], rotated[..., :half]], -1)
+            query, key = (rotated * cos + turned * sin).split([self.heads, self.kv_heads], 2)
+            cache.own_keys[i, :, :, :, slot], cache.own_values[i, :, :, :, slot] = key, value
+            own_keys = cache.own_keys[i].flatten(0, 2)[:, : slot + 1]  # (P G kv_heads, slot + 1, head_dim)
+            own_values = cache.own_values[i].flatten(0, 2)[:, : slot + 1]
+            query = (query * scale).reshape(prompts, group, self.kv_heads, shared, self.head_dim)
+            by_prompt = query.transpose(1, 2).reshape(prompts, self.kv_heads, group * shared, self.head_dim)
+            on_prompt = by_prompt @ cache.prompt_keys[i].transpose(-1, -2) + mask  # (P, kv_heads, G shared, width)
+            on_prompt = on_prompt.view(prompts, self.kv_heads, group, shared, width).transpose(1, 2)
+            on_own = torch.bmm(query.view(-1, shared, self.head_dim), own_keys.transpose(1, 2))
+            on_own = on_own.view(prompts, group, self.kv_heads, shared, slot + 1)
+            weight = torch.cat([on_prompt, on_own], -1).softmax(-1)
+            from_own = torch.bmm(weight[..., width:].reshape(-1, shared, slot + 1), own_values)
+            to_prompt = weight[..., :width].transpose(1, 2).reshape(prompts, self.kv_heads, group * shared, width)
+            from_prompt = (to_prompt @ cache.prompt_values[i]).view(prompts, self.kv_heads, group, shared, -1)
+            a = from_own.view(prompts, group, self.kv_heads, shared, -1) + from_prompt.transpose(1, 2)
+            x = x + F.linear(a.reshape(prompts, group, -1), layer.out)
             h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
             gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, layer.down)
