@@ -3,7 +3,7 @@
     python benchmarks/theory.py --out benchmarks/results
 
 Writes theory_findings.json (records of all labs at their defaults, with titles and texts), theory_fits.json (pruning
-over 162 settings, horizon over 270, choices at several k) and theory_cost.json (CPU and wall seconds of each lab at
+over 168 settings, horizon over 1,080, choices at several k) and theory_cost.json (CPU and wall seconds of each lab at
 its default, its figure, and planning against |S| and |Z|). One process, one thread: set OMP_NUM_THREADS=1.
 """
 

@@ -184,7 +184,7 @@ def figure_gradient(record: GradientRecord) -> go.Figure:
     for panel in (1, 2):
         figure.x(panel, type="log", tickvals=groups)
     figure.y(1, title="mean estimate along the gradient", rangemode="tozero")
-    figure.y(2, title="noise of one sequence (|gradient|²)", type="log")
+    figure.y(2, title="noise of one sequence (|gradient|²)", type="log", tickvals=[10, 20, 50, 100, 200, 500])
     return figure.figure(describe_gradient(record).title)
 
 

@@ -81,7 +81,7 @@ class Panels:
                 place = {"x": left + wide / 2, "y": top, "xref": "paper", "yref": "paper"}
                 look = {"xanchor": "center", "yanchor": "bottom", "showarrow": False, "font": {"size": 13}}
                 notes.append({"text": html.escape(name), **place, **look})
-        wrapped = "<br>".join(html.escape(part) for part in textwrap.wrap(title, 104))
+        wrapped = "<br>".join(html.escape(part) for part in textwrap.wrap(title, 110))
         look = {
             "template": {},
             "title": {"text": wrapped, "x": 0, "xanchor": "left", "xref": "paper", "font": {"size": 15}},

@@ -16,7 +16,6 @@ Values beyond the caps below (longer or larger lists) also break the program, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -228,18 +227,3 @@ def _compiled(name: str):
     scope: dict = {}
     exec("def run(xs):\n" + "".join(_lines(name)) + "    return xs\n", scope)
     return scope["run"]
-
-
-def all_skills(limit: int = 60) -> Sequence[str]:
-    """Names, with every parameter, of the skills that may be used here (those that change a list).
-
-    >>> len(all_skills()), all_skills()[:2]
-    (60, ['keep_multiples:2', 'keep_multiples:3'])
-    """
-    names = [
-        f"{name}:{value}" if value is not None else name
-        for name, skill in BY_NAME.items()
-        if not skill.terminal
-        for value in (skill.values or (None,))
-    ]
-    return names[:limit]
