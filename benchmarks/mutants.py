@@ -23,14 +23,48 @@ import time
 from collections import Counter
 from pathlib import Path
 
-EXPLAINED: dict[str, str] = {}
+_FIND_ZERO = (
+    "equivalent to the canonical solution. evalplus goes on to the next input of find_zero before it marks one as "
+    "passed, and so fails every program there, the canonical one too"
+)
+EXPLAINED = {
+    "HumanEval/32 #11 36: without If": _FIND_ZERO,
+    "HumanEval/32 #19 33: 1000 -> 1001": _FIND_ZERO,
+    "HumanEval/39 #77 39: Continue -> Break": "the program draws random witnesses for its test of primes and now "
+    "looks at one instead of ten: its results depend on luck. Here programs start from the same seed, there from none",
+}
 """mutant -> why the harnesses disagree."""
+_TEXT, _DATE = "a blank among its characters", "a date that is none"
+MISSED = {
+    "HumanEval/64 #15 21: 'yY' -> 'yY '": f"{_TEXT}, at the end of the word",
+    "HumanEval/76 #46 18: 1 -> 2": "n = -1",
+    "HumanEval/90 #8 14: 1 -> 2": "a list of two different numbers",
+    "HumanEval/91 #3 15: '.' -> '. '": "a full stop without a blank after it",
+    "HumanEval/91 #11 15: '?' -> '? '": "a question mark without a blank after it",
+    "HumanEval/94 #14 18: 2 -> 1": "a list without a prime, but with 1",
+    "HumanEval/98 #18 14: 'AEIOU' -> 'AEIOU '": f"{_TEXT}, at an even place",
+    "HumanEval/99 #14 25: 0 -> -1": "-0.5",
+    "HumanEval/101 #7 13: '' -> 'x'": "the word x",
+    "HumanEval/124 #36 23: 30 -> 29": "30 June",
+    "HumanEval/124 #37 23: 31 -> 32": f"{_DATE}: 32 July",
+    "HumanEval/124 #39 23: 31 -> 32": f"{_DATE}: 32 August",
+}
+"""Survivors of both harnesses that are wrong: an input that would show it and is not among the tests."""
+ALIKE = {
+    "HumanEval/24 #15 11: FloorDiv -> Div": "a float instead of an equal whole number",
+    "HumanEval/25 #17 22: FloorDiv -> Div": "a float instead of an equal whole number",
+    "HumanEval/60 #1 18: FloorDiv -> Div": "a float instead of an equal whole number",
+    "HumanEval/39 #71 31: 0 -> -1": "a weaker random test of primes, right on the Fibonacci numbers",
+    "HumanEval/39 #104 36: 2 -> 3": "one witness less to draw from in a random test of primes",
+}
+"""Survivors that differ from the original in what no input of the task shows."""
+EQUIVALENT = "the same result on every valid input, by looking at it"
 
 
 def main() -> int:
     """Draw, judge twice, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="HumanEvalPlus-*.jsonl.gz")
+    parser.add_argument("--data", type=Path, help="HumanEvalPlus-*.jsonl.gz")
     parser.add_argument("--evalplus", default="", help="Python of an environment with evalplus 0.3.1")
     parser.add_argument("--theirs", type=Path, help="keep evalplus' verdicts in this file, or use those that it holds")
     parser.add_argument("--per-task", type=int, default=8)
@@ -38,10 +72,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--isolation", default=None)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reasons", action="store_true", help="only fill the reasons into the result that --out holds")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         return evalplus_side(arguments.data)
+    if arguments.reasons:
+        return report(arguments.out, json.loads(arguments.out.read_text()))
     drawn = draw(arguments.data, arguments.per_task, arguments.seed)
     print(f"{len(drawn)} mutants of {len({m['task_id'] for m in drawn})} solutions", flush=True)
     if arguments.theirs is not None and arguments.theirs.exists():
@@ -139,12 +176,9 @@ def compare(arguments: argparse.Namespace, drawn: list[dict], theirs: dict) -> i
             f"ours {'passed' if record.passed else 'failed'}, evalplus {'passed' if other == 'pass' else 'failed'}"
         ] += 1
         if record.passed != (other == "pass"):
-            reason = EXPLAINED.get(mutant["id"], "")
-            found = {"ours": record.status, "detail": record.detail, "evalplus": other, "reason": reason}
-            disagreements.append({**mutant, **found})
-    survivors = [
-        m["id"] for m, r in zip(drawn, records, strict=True) if r.passed and theirs["verdicts"][m["id"]] == "pass"
-    ]
+            disagreements.append({**mutant, "ours": record.status, "detail": record.detail, "evalplus": other})
+    both = {m["id"] for m, r in zip(drawn, records, strict=True) if r.passed}
+    survivors = [m["id"] for m in drawn if m["id"] in both and theirs["verdicts"][m["id"]] == "pass"]
     result = {
         "schema_version": 1,
         "command": "python benchmarks/mutants.py",
@@ -159,13 +193,30 @@ def compare(arguments: argparse.Namespace, drawn: list[dict], theirs: dict) -> i
         "agreement": dict(sorted(table.items())),
         "our_statuses": dict(Counter(record.status for record in records).most_common()),
         "seconds": {"ours": round(seconds, 1), "evalplus": round(theirs["seconds"], 1)},
-        "survivors": survivors,
+        "survivors": {name: "" for name in survivors},
         "disagreements": disagreements,
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return report(arguments.out, result)
+
+
+def report(out: Path, result: dict) -> int:
+    """Fill in the reasons, write the result, print the table; status 1 where a disagreement has no reason."""
+    for entry in result["disagreements"]:
+        entry["reason"] = EXPLAINED.get(entry["id"], "")
+    looked_at = result["seed"] == 0 and result["per_task"] == 8 and "mini" in result["data"]["release"]
+    for name in result["survivors"]:
+        missed = f"wrong, no test shows it: {MISSED[name]}" if name in MISSED else ""
+        result["survivors"][name] = missed or ALIKE.get(name, "") or (EQUIVALENT if looked_at else "")
+    kinds = Counter("wrong" if name in MISSED else "alike" if name in ALIKE else "rest" for name in result["survivors"])
+    if looked_at:
+        result["survivors_by_hand"] = {
+            "equivalent": kinds["rest"], "no input shows the difference": kinds["alike"], "wrong": kinds["wrong"]
+        }  # fmt: skip
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, count in result["agreement"].items():
         print(f"{name}: {count}")
-    unexplained = [entry for entry in disagreements if not entry["reason"]]
+    print(f"survivors of both, by hand: {result.get('survivors_by_hand', 'not looked at')}")
+    unexplained = [entry for entry in result["disagreements"] if not entry["reason"]]
     for entry in unexplained:
         print(f"\n{entry['id']}: ours {entry['ours']} ({entry['detail']}), evalplus {entry['evalplus']}")
     return 1 if unexplained else 0

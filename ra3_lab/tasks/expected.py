@@ -20,7 +20,7 @@ from ra3_lab.tasks.protocol import Inputs, Task, TaskSet
 
 REFERENCE_LIMITS = Limits(cpu_seconds=60.0, memory_mb=1024, output_bytes=32_000_000)
 """What a reference solution may use over all of its inputs."""
-AT_ONCE = 4
+AT_ONCE = 16
 """Inputs of a task whose results are too large to be kept; they are turned into digests as they come."""
 FACTOR = 4.0
 """How much more CPU time than the reference a program may use, over all inputs."""
@@ -65,13 +65,14 @@ def _inputs(task: Task) -> Sequence[Sequence[object]]:
 def _digested(judge: Judge, task: Task) -> tuple[Task, Returned]:
     """The task with its checker `digest`, and digests of what the reference returns: a few inputs at a time."""
     inputs, values, seconds = _inputs(task), [], 0.0
+    source = task.source_of(task.canonical)
     for begin in range(0, len(inputs), AT_ONCE):
-        part = Invocation(task.source_of(task.canonical), task.entry_point, inputs[begin : begin + AT_ONCE])
-        (result,) = judge.call([part], replace(REFERENCE_LIMITS, output_bytes=4 * REFERENCE_LIMITS.output_bytes))
-        if result.status != "passed":
-            return task, result
-        values += map(digest, result.values)
-        seconds += result.seconds
+        parts = [Invocation(source, task.entry_point, [given]) for given in inputs[begin : begin + AT_ONCE]]
+        for result in judge.call(parts, REFERENCE_LIMITS):
+            if result.status != "passed":
+                return task, result
+            values += map(digest, result.values)
+            seconds += result.seconds
     tests = Inputs(task.entry_point, inputs, "digest")
     limits = replace(task.limits, output_bytes=16 * REFERENCE_LIMITS.output_bytes)
     return replace(task, tests=tests, limits=limits), Returned("passed", values, seconds, "")
