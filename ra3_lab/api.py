@@ -152,9 +152,12 @@ def em(
         "data_sha256": digest_of_traces(traces),
         "model_sha256": digest_of_weights(model),
     }
-    begin = resume_run if resume and (out / "run.json").exists() else create_run
-    with begin(out, "em", asdict(config), inputs, checkpoint_every) as run:
-        run.go_on = f"ra3_lab.em(..., out={str(out)!r}, resume=True)"
+    if resume and (out / "run.json").exists():
+        opened = resume_run(out, "em", asdict(config), inputs, checkpoint_every)
+    else:
+        again = f"ra3_lab.em(..., out={str(out)!r}, resume=True)"
+        opened = create_run(out, "em", asdict(config), inputs, checkpoint_every, again)
+    with opened as run:
         if (summary := view_run(out).summary) is not None:
             trained, _ = load_model_directory(out / "model", str(model.device))
             known = {name: summary[name] for name in ("updates", "tokens", "seconds", "validation")}

@@ -137,7 +137,12 @@ def test_runs_list(runs_folder, capsys):
 def test_runs_show(runs_folder, capsys):
     assert main(["runs", "show", str(runs_folder / "b")]) == 0
     text = capsys.readouterr().out
-    assert "stopped, 2 updates" in text and "estep.cost" in text and f"--resume {runs_folder / 'b'}" in text
+    assert (
+        "stopped, 2 updates" in text
+        and "command midtrain" in text
+        and "estep.cost" in text
+        and f"--resume {runs_folder / 'b'}" in text
+    )
     assert main(["runs", "show", str(runs_folder)]) == 2
     assert "no run directory" in capsys.readouterr().err
 

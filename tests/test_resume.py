@@ -198,7 +198,9 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
         resume_run(tmp_path / "r", "rlvr", {}, {})
     with pytest.raises(FileNotFoundError, match=r"no run directory \(no run\.json\)"):
         resume_run(tmp_path / "none", "midtrain", {}, {})
-    with pytest.raises(FileExistsError, match="not finished: go on with --resume"):
+    with pytest.raises(
+        FileExistsError, match=r"not finished: go on with ra3-lab midtrain --resume .*r, choose another --out"
+    ):
         create_run(tmp_path / "r", "midtrain", {}, {})
 
 

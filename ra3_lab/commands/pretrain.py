@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from ra3_lab.commands.output import Json, results
+from ra3_lab.commands.output import ConfigFile, Json, results
 from ra3_lab.pretrain.train import PretrainConfig
 
 _DEFAULTS = PretrainConfig()
@@ -17,6 +17,7 @@ def run(
     out: Path,
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = _DEFAULTS,
     threads: int = 2,
+    settings: ConfigFile = None,
     json: Json = None,
 ) -> int:
     """Train tokenizer and base model; writes model, tokenizer, config and log to OUT.
@@ -27,6 +28,7 @@ def run(
         out: Folder for the model; must not hold one yet.
         config: Shape, length and corpus.
         threads: CPU threads.
+        settings: TOML or JSON file of these settings, nested ones as tables; flags override it.
         json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
     import torch

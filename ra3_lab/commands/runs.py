@@ -113,7 +113,7 @@ def show_run(path: Path) -> dict[str, Any]:
     """Print a run; returns its record."""
     view = view_run(path)
     record = view.record
-    print(f"{path}: {view.state}, {view.updates} updates; ra3-lab {record['command']}, started {record['started']}")
+    print(f"{path}: {view.state}, {view.updates} updates; command {record['command']}, started {record['started']}")
     git = record["git"]
     if git:
         changed = f", {git['changed_files']} files changed" if git["changed_files"] else ""
@@ -124,7 +124,7 @@ def show_run(path: Path) -> dict[str, Any]:
     if view.summary:
         print("\nsummary\n" + table([[key, _cell(value)] for key, value in _flat(view.summary).items()], indent="  "))
     elif view.state == "stopped":
-        print(f"\ngo on with: ra3-lab {record['command']} --resume {path}")
+        print(f"\ngo on with: {record['go_on']}")
     return {**_row(view), "record": record, "last": view.last, "summary": view.summary}
 
 

@@ -54,8 +54,6 @@ class RunDirectory:
         self.checkpoint_every = checkpoint_every
         self.stop: StopRequest = StopRequest()
         """Looked at after every update; set by `signals.polite_stop`."""
-        self.go_on = f"ra3-lab {record['command']} --resume {path}"
-        """How to go on with the run, as told to who stops it."""
         self._lock = _lock(path)
         try:
             self.metrics, self.traces = JsonLines(path / "metrics.jsonl"), JsonLines(path / "traces.jsonl")
@@ -124,7 +122,7 @@ class RunDirectory:
     def standing(self) -> str:
         """Where the run stands and how to go on, for people."""
         where = f"at update {self._saved}, saved" if self._saved >= 0 else "before its first checkpoint"
-        return f"stopped {where}; go on with: {self.go_on}"
+        return f"stopped {where}; go on with: {self.record['go_on']}"
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json; from now on the run is finished, and its checkpoint is no longer needed."""
@@ -133,9 +131,15 @@ class RunDirectory:
 
 
 def create_run(
-    out: Path, command: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], checkpoint_every: int = 50
+    out: Path,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    checkpoint_every: int = 50,
+    go_on: str = "",
 ) -> RunDirectory:
-    """A new run in a new or empty folder. `inputs` are fingerprints that must not change while the run is under way.
+    """A new run in a new or empty folder. `inputs` are fingerprints that must not change while the run is under way;
+    `go_on` is what to tell people who stop it (default: the command with --resume).
 
     Raises FileExistsError where the folder holds anything, OSError where it cannot be written to.
     """
@@ -143,13 +147,15 @@ def create_run(
 
     if (out / "run.json").exists() and not (out / "summary.json").exists():
         raise FileExistsError(
-            f"{out} holds a run that is not finished: go on with --resume {out}, choose another --out, or delete it."
+            f"{out} holds a run that is not finished: go on with {read_run(out)['go_on']}, choose another --out, or "
+            "delete it."
         )
     (out / "run.json.tmp").unlink(missing_ok=True)  # all that a kill in this function leaves
     fresh_directory(out)
     record = {
         "schema_version": SCHEMA_VERSION,
         "command": command,
+        "go_on": go_on or f"ra3-lab {command} --resume {out}",
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": plain(settings),
         "inputs": plain(inputs),
