@@ -251,7 +251,7 @@ def view_run(path: Path) -> RunView:
     record = read_run(path)
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else None
     rows = read_jsonl(path / "metrics.jsonl")
-    updates = sum(row.get("stage") in ("estep", "mstep") for row in rows)
+    updates = sum(row.get("stage") in ("estep", "mstep", "rlvr") for row in rows)
     state = "finished" if summary else "running" if _is_locked(path) else "stopped"
     return RunView(path, record, state, updates, rows[-1] if rows else {}, summary)
 
