@@ -3,9 +3,9 @@
     python benchmarks/corpus.py --out benchmarks/results/corpus.json
 
 Builds from a ninth, a third and all of the installed site-packages, each in a process of its own whose largest memory
-is recorded, and its largest worker's. Then the third once more, interrupted (SIGINT) after a third and killed (SIGKILL)
-after two thirds of its output, and compared with the first output byte by byte (`--stop-all`: all of it). Set
-RA3_BENCHMARKS to the folder with HumanEval and MBPP, as for the command. POSIX only.
+is recorded, and its largest worker's. Then one of them (`--stop`) once more, interrupted (SIGINT) after a third and
+killed (SIGKILL) after two thirds of its output, and compared with the first output byte by byte. Set RA3_BENCHMARKS to
+the folder with HumanEval and MBPP, as for the command. POSIX only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -34,6 +35,7 @@ from pathlib import Path
 from ra3_lab.corpus.build import build_corpus
 from ra3_lab.corpus.contamination import benchmark_files
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job has switched off
     workers, out, *folders = sys.argv[1:]
     begin = time.monotonic()
     built = build_corpus([Path(f) for f in folders], Path(out), None,
@@ -110,23 +112,32 @@ def stopped_twice(folders: Sequence[Path], out: Path, workers: int, whole: Path)
             time.sleep(0.1)
         child.send_signal(number)
         child.communicate()
+        if child.returncode == 0:
+            raise RuntimeError(f"the build was not stopped by {number.name}.")
         stops.append(
             {"signal": number.name, "status": child.returncode, "share": round(rows.stat().st_size / length, 3)}
         )
     finish(start(folders, out, workers))
     same = out.read_bytes() == whole.read_bytes()
     reports = [path.with_name(path.name + ".report.json").read_bytes() for path in (out, whole)]
-    return {"stops": stops, "same_output": same, "same_report": reports[0] == reports[1]}
+    return {
+        "files": fingerprint(folders)[0],
+        "stops": stops,
+        "same_output": same,
+        "same_report": reports[0] == reports[1],
+    }
 
 
-def main(out: Path, workers: int = 2, site: Path | None = None, stop_all: bool = False) -> None:
+def main(
+    out: Path, workers: int = 2, site: Path | None = None, stop: Literal["ninth", "third", "all"] = "third"
+) -> None:
     """Measure, and write the result as JSON.
 
     Args:
         out: JSON file to write.
         workers: Processes that read files.
         site: Folder of installed packages; default: the running Python's site-packages.
-        stop_all: Stop a build of everything, not of a third.
+        stop: The build that is stopped twice.
     """
     site = site or Path(sysconfig.get_paths()["purelib"])
     result: dict = {
@@ -144,7 +155,7 @@ def main(out: Path, workers: int = 2, site: Path | None = None, stop_all: bool =
         for folders, whole in zip((ninth, third, [site]), outs, strict=True):
             result["sizes"].append(row(folders, whole, workers))
             print(json.dumps(result["sizes"][-1]), flush=True)
-        folders, whole = ([site], outs[2]) if stop_all else (third, outs[1])
+        folders, whole = {"ninth": (ninth, outs[0]), "third": (third, outs[1]), "all": ([site], outs[2])}[stop]
         result["stopped_twice"] = stopped_twice(folders, Path(folder) / "again.jsonl", workers, whole)
         print(json.dumps(result["stopped_twice"]), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)

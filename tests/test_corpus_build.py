@@ -300,6 +300,7 @@ from ra3_lab.corpus import build
 
 folder, out, workers, seconds, stop = sys.argv[1:]
 build._COMMIT_SECONDS = 0.05
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job has switched off
 
 def progress(files, of, programs):
     if files == int(stop):
