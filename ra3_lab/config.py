@@ -83,7 +83,7 @@ def with_settings(function: Callable[..., Any], values: Mapping[str, Any], where
     parameters = inspect.signature(function).parameters
     flat = {name: hint for name, hint in hints.items() if name in parameters and _flattened(hint)}
     own = {name: hint for name, hint in hints.items() if name in parameters and name not in flat and name not in _FLAGS}
-    fields = {field.name: name for name, hint in flat.items() for field in dataclasses.fields(_bare(hint))}
+    fields = {key: name for name, hint in flat.items() for key in _keys(_bare(hint))}
     values = {_field_name(key): value for key, value in values.items()}
     for key in values:
         if key not in own and key not in fields:
@@ -98,19 +98,37 @@ def with_settings(function: Callable[..., Any], values: Mapping[str, Any], where
 
 def _build(cls: Any, base: Any, values: Mapping[str, Any], where: str, under: str) -> Any:
     """`base` (or the defaults) with these values."""
-    hints = get_type_hints(cls, include_extras=True)
-    names = [field.name for field in dataclasses.fields(cls)]
-    changes = {}
+    hints, keys = get_type_hints(cls, include_extras=True), _keys(cls)
+    nested: dict[str, Any] = {}
     for key, value in values.items():
         name = _field_name(key)
-        if name not in names:
-            raise ValueError(_unknown(key, names, where, under))
+        if name not in keys:
+            raise ValueError(_unknown(key, list(keys), where, under))
+        if keys[name] != name:  # a field of a dataclass whose flags have no prefix
+            nested.setdefault(keys[name], {})[name] = value
+        elif isinstance(value, Mapping) and name in nested:
+            nested[name] |= value
+        else:
+            nested[name] = value
+    changes = {}
+    for name, value in nested.items():
         present = getattr(base, name) if base is not None else _default(cls, name)
         changes[name] = _convert(hints[name], present, value, where, under + name)
     try:
         return dataclasses.replace(base, **changes) if base is not None else cls(**changes)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _keys(cls: Any) -> dict[str, str]:
+    """Every key that a table for this dataclass may have -> the field that it goes into. Those of a nested dataclass
+    without a name of its own (`tyro.conf.arg(name="")`) stand beside the others, as its flags do."""
+    hints = get_type_hints(cls, include_extras=True)
+    keys = {field.name: field.name for field in dataclasses.fields(cls)}
+    for field in dataclasses.fields(cls):
+        if _flattened(hints[field.name]):
+            keys |= {inner: field.name for inner in _keys(_bare(hints[field.name])) if inner not in keys}
+    return keys
 
 
 def _default(cls: Any, name: str) -> Any:

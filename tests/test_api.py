@@ -152,6 +152,8 @@ def test_one_set_of_fields_for_python_and_files(tmp_path):
     config = ra3_lab.load_config(MidtrainConfig, tmp_path / "a.toml")
     assert config.method == "prior" and config.variant.rank == 4 and config.mstep == MStepConfig()
     assert config.estep == EStepConfig(cost=float("inf"), learning_rate=1.0, floor=None)
+    (tmp_path / "b.toml").write_text('adapter = "lora"\nrank = 4\n')  # as the flags --adapter and --rank
+    assert ra3_lab.load_config(MidtrainConfig, tmp_path / "b.toml").variant == config.variant
     (tmp_path / "a.json").write_text('{"rounds": 2, "estep": {"cost": "inf", "horizon": null}}')
     assert ra3_lab.load_config(MidtrainConfig, tmp_path / "a.json").estep.cost == float("inf")
 
