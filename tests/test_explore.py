@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from ra3_lab.explore import labs
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
+from ra3_lab.explore.compare import read_records, run_comparison
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.findings import Twin, number
 from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
@@ -105,7 +107,7 @@ def test_the_page_is_whole_and_loads_nothing(place):
     ours = page.replace(__import__("plotly.offline", fromlist=["x"]).get_plotlyjs(), "")
     assert not re.search(r'(src|href)\s*=\s*"(?!data:)', ours), "something is loaded from elsewhere"
     for control in explorer.controls:
-        if control.kind in ("slider", "choice"):
+        if control.kind in ("slider", "choice") and len(control.on_page) > 1:
             assert f'for="control-{control.name}"' in page
     assert "<no>" not in page.replace("\\u003cno>", "<no>"), "a thought is escaped"
 
@@ -204,6 +206,47 @@ def test_oracle_knobs_obey_the_bound():
         assert values["causal, exact KL"] >= max(values["from the prior"], values["causal, priced at c"]) - 1e-9
     shares = [oracle_bounds(0.8, cost, 3)[1]["causal, priced at c"].thoughts.mean() for cost in (0.0, 1.0, 5.0)]
     assert shares[0] >= shares[1] >= shares[2] == 0
+
+
+def made_seeds() -> list[dict]:
+    """Two seeds of two arms; ra3's loss ends at 0.2 and 0.4, ntp's at 0.5 both times."""
+    return [
+        {
+            "schema_version": 1,
+            "seed": seed,
+            "mstep": {
+                "ntp": [{"update": i, "loss": 0.5 + 0.1 * (3 - i)} for i in range(4)],
+                "ra3": [{"update": i, "loss": end} for i in range(4)],
+            },
+            "summary": {"arms": {"ra3": {"updates": 10, "tokens": 2_000_000, "seconds": 30.0 + seed}}},
+        }
+        for seed, end in ((0, 0.2), (1, 0.4))
+    ]
+
+
+def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
+    explorer = run_comparison(made_seeds())
+    view = explorer.view(window=1)
+    assert view.twin.title.startswith("M-step loss ends lowest for RA3: 0.300")
+    rows = {row["arm"]: row for row in explorer.table()}
+    assert rows["RA3"]["seeds"] == "2" and rows["RA3"]["tokens (millions)"] == "2.00"
+    assert rows["RA3"]["95 % interval"] == "−0.971 to 1.571"  # 0.3 ± 12.706 * 0.1
+    assert len(json.loads(view.figure_json())["data"]) == 4, "a band and a line an arm"
+    alone = run_comparison(made_seeds()[:1]).view()
+    assert "One seed: no band" in alone.twin.text and len(json.loads(alone.figure_json())["data"]) == 2
+    with pytest.raises(ValueError, match="nothing to compare"):
+        run_comparison([{"schema_version": 1}])
+    with pytest.raises(FileNotFoundError, match="no seed"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize("make", [labs.regret_explorer, labs.pruning_explorer, labs.horizon_explorer])
+def test_labs_move_with_their_sliders(make):
+    explorer = make()
+    first = explorer.view()
+    other = explorer.view(**{explorer.controls[1].name: explorer.controls[1].values[0]})
+    assert first.twin.text != other.twin.text
+    assert len(list(explorer.grid())) <= 400
 
 
 # --- in a notebook ------------------------------------------------------------------------------------

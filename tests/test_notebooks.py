@@ -13,7 +13,7 @@ from ra3_lab.notebooks import Cell, build, notebook_text, parse_percent, touched
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((REPO_ROOT / "notebooks" / "src").glob("*.py"))
-FAST = ("04_elbo", "05_estep", "08_exploring_latents")
+FAST = ("01_why_midtraining", "04_elbo", "05_estep")
 """Executed by the fast tests; the others by the slow ones."""
 
 

@@ -90,14 +90,15 @@ import copy
 from ra3_lab.explore.rollouts import draw_group
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 
-config = EStepConfig(programs=2, group=6, cost=0.1, temperature=0.5)
+config = EStepConfig(programs=2, group=6, cost=0.1, temperature=1.0)
 estep = EStep(copy.deepcopy(lab.model), lab.model, lab.tokenizer, config, seed=0, precision="fp32")
 draw_group(estep, trace_of(task))
 
 # %% [markdown]
-# Look at the rows with low returns: usually a thought is wrong, or stands in the middle of a step. Both kinds of choice
-# enter the gradient: the words of a thought, through log q(thought), and the decision *not* to think, through
-# log(1 − q(#)). If only thoughts were trained, q could learn what to say but not when to be silent.
+# Where the returns differ, compare the rows: a low return usually comes from a thought with wrong words, or from one in
+# the middle of a step. (We draw at temperature 1 here, to see differences; runs draw cooler.) Both kinds of choice
+# enter the gradient: the words of a thought, through log q(thought), and the decision *not* to think, through log(1
+# − q(#)). If only thoughts were trained, q could learn what to say but not when to be silent.
 #
 # ## One update, live
 #
@@ -127,13 +128,16 @@ for name, value in record.items():
 from ra3_lab.explore.curves import draw_estep
 
 run = lab.record("em")
+print("recorded from base model", run["base"], "by", run["command"])
 draw_estep(run)
 
 # %% [markdown]
 # F1 compares where thoughts stand with where the true steps start: 1 would be every step announced and no thought
 # anywhere else. Nothing in the reward mentions steps. q is paid for making the expert's lines likelier at a price, and
-# the places where a thought is worth its price turn out to be the places where a new step begins: before any other
-# line the rest of the block already says what comes next.
+# a thought can be worth its price where something is decided, at the start of a step: before any other line the rest of
+# the block already says what comes next. Whether it *is* worth it depends on the model. If π writes these programs
+# surely without thoughts, they buy nothing, q rightly stops thinking, and share and F1 fall to 0. The figure's title
+# says what happened here; `run["base"]` says which base model it was.
 #
 # ## The latents, line by line
 #

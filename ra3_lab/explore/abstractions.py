@@ -25,7 +25,7 @@ from ra3_lab.explore.markup import data_table
 from ra3_lab.explore.timeline import reading
 from ra3_lab.explore.view import View
 
-MOST_KINDS = 40  # kinds that a map shows; the rest are counted together in the text
+MOST_KINDS = 16  # kinds that a map shows; the rest are counted together in the text
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def draw_map(record: Mapping[str, Any], look: int, kind: str) -> View:
     )
     new = [name for name in grouped if name not in before]
     gone = [name for name in before if name not in grouped]
-    text = ""
+    text = "" if found else "No line of the watched programs has a thought at this look. "
     if found:
         top = next(iter(grouped))
         tau = sum(one.duration for one in found) / len(found)
@@ -137,13 +137,13 @@ def draw_map(record: Mapping[str, Any], look: int, kind: str) -> View:
     if look and gone:
         text += f"Gone since: {join(gone[:4])}{' and more' if len(gone) > 4 else ''}. "
     if len(grouped) > MOST_KINDS:
-        text += f"The {MOST_KINDS} most frequent kinds are shown."
+        text += f"The table has the {MOST_KINDS} most frequent kinds, the figure all."
     rows = tuple(_row(name, ones, len(before.get(name, ()))) for name, ones in shown.items())
     columns = ("kind of thought", "count", "at first look", "tau (lines)", "bought (nats)", "true step", "next line")
     body = _buttons(shown, before, kind, columns) + "".join(
         _examples(name, ones, name == kind) for name, ones in shown.items()
     )
-    return View(Twin(title, text.strip(), columns, rows), body, figure_map(shown), (5, 6))
+    return View(Twin(title, text.strip(), columns, rows), body, figure_map(grouped), (5, 6))
 
 
 def _row(name: str, ones: Sequence[Occurrence], before: int) -> tuple[str, ...]:
@@ -170,25 +170,28 @@ def figure_map(grouped: Mapping[str, Sequence[Occurrence]]) -> go.Figure:
     tau = [sum(one.duration for one in grouped[name]) / len(grouped[name]) for name in names]
     gain = [sum(one.gain for one in grouped[name]) / len(grouped[name]) for name in names]
     count = [len(grouped[name]) for name in names]
-    figure = go.Figure(
-        go.Scatter(
-            x=tau,
-            y=gain,
-            mode="markers",
-            marker={
-                "size": [8 + 6 * c**0.5 for c in count],
-                "color": ["#0072B2" if g > 0 else "#D55E00" for g in gain],
-                "symbol": ["circle" if g > 0 else "x" for g in gain],
-                "opacity": 0.75,
-            },
-            text=[f"{escape(name)}: {c}" for name, c in zip(names, count, strict=True)],
-            hovertemplate="%{text}<br>%{x:.1f} lines, %{y:.2f} nats<extra></extra>",
-            showlegend=False,
+    figure = go.Figure()
+    for label, wins, color, symbol in (("gains", True, "#0072B2", "circle"), ("loses", False, "#D55E00", "x")):
+        kept = [i for i, value in enumerate(gain) if (value > 0) == wins]
+        figure.add_trace(
+            go.Scatter(
+                x=[tau[i] for i in kept],
+                y=[gain[i] for i in kept],
+                mode="markers",
+                name=label,
+                marker={
+                    "size": [8 + 6 * count[i] ** 0.5 for i in kept],
+                    "color": color,
+                    "symbol": symbol,
+                    "opacity": 0.75,
+                },
+                text=[f"{escape(names[i])}: {count[i]}" for i in kept],
+                hovertemplate="%{text}<br>%{x:.1f} lines, %{y:.2f} nats<extra></extra>",
+            )
         )
-    )
     figure.update_xaxes(title="tau: lines that a thought lasts, mean", rangemode="tozero")
-    figure.update_yaxes(title="nats bought, mean (blue dots gain, orange crosses lose)")
-    dress(figure, "", 380).update_layout(hovermode="closest", showlegend=False)
+    figure.update_yaxes(title="nats bought, mean")
+    dress(figure, "", 380).update_layout(hovermode="closest", legend={"itemsizing": "constant"})
     return figure
 
 

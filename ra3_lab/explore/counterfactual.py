@@ -81,11 +81,14 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
             orientation="h",
             marker={
                 "color": ["#767676" if v.name in control else "#0072B2" for v in told],
-                "pattern": {"shape": ["/" if v.name in control else "" for v in told], "fgcolor": "#ffffff"},
+                "pattern": {"shape": ["/" if v.name in control else "" for v in told], "fillmode": "replace"},
+                "line": {"width": 1, "color": ["#767676" if v.name in control else "#0072B2" for v in told]},
             },
-            text=[f"{escape(_said(v.thought))}" for v in told],
-            textposition="none",
-            hovertemplate="%{text}: %{x:.2f} nats<extra></extra>",
+            text=[number(value, 2, sign=True) for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[escape(_said(v.thought)) for v in told],
+            hovertemplate="%{customdata}: %{x:.2f} nats<extra></extra>",
             showlegend=False,
         )
     )

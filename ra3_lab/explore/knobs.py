@@ -117,11 +117,17 @@ def _split_figure(log_p: float, ways: Mapping[str, Bound]) -> go.Figure:
         (likelihood, "expected log-likelihood of the lines", "#0072B2", ""),
         (divergence, "minus KL to the sticky prior", "#D55E00", "/"),
     ):
-        marker = {"color": color, "pattern": {"shape": shape, "fgcolor": "#ffffff"}}
+        marker = {
+            "color": color,
+            "pattern": {"shape": shape, "fillmode": "replace"},
+            "line": {"width": 1, "color": color},
+        }
         bar = go.Bar(x=values, y=names, name=name, orientation="h", marker=marker, hovertemplate="%{x:.2f} nats")
         figure.add_trace(bar)
-    figure.add_vline(x=log_p, line={"color": "#767676", "width": 2, "dash": "dash"})
-    figure.update_xaxes(title="nats a program (dashed line: the evidence, log p of the lines)")
+    ends = [names[0], names[-1]]
+    line = {"color": "#B8860B", "width": 3, "dash": "dash"}
+    figure.add_trace(go.Scatter(x=[log_p, log_p], y=ends, mode="lines", name="evidence, log p(lines)", line=line))
+    figure.update_xaxes(title="nats a program")
     dress(figure, "", 300).update_layout(barmode="relative", hovermode="closest")
     return figure
 
@@ -141,7 +147,7 @@ def recorded_knobs(record: Mapping[str, Any]) -> Explorer:
         (
             Control("look", "Training", tuple(range(len(looks))), len(looks) - 1, "slider", tuple(map(reading, looks))),
             Control("cost", "c, nats a thought", COSTS, 0.1),
-            Control("alpha", "alpha, for comparison", ALPHAS, 0.8, exported=(0.8,)),
+            Control("alpha", "alpha, for comparison", ALPHAS, 0.8, exported=(0.5, 0.8, 0.95)),
             Control("size", "|Z|, for comparison", (10, 100, 1000, 10_000), 100, "choice", exported=(100,)),
         ),
         lambda look, cost, alpha, size: draw_recorded(record, look, cost, alpha, size),
@@ -167,7 +173,7 @@ def draw_recorded(record: Mapping[str, Any], look: int, cost: float, alpha: floa
         f"minus the price of all thoughts: {number(likelihood - cost * len(gains) / len(programs))}. A sticky prior "
         f"with "
         f"alpha {alpha:g} over |Z| = {size:,} thoughts would ask {number(price)} nats for one particular new thought; "
-        f"{sum(g > price for g in gains)} thoughts would pay that."
+        f"{sum(g > price for g in gains)} of the thoughts would pay that."
     )
     rows = tuple(
         (
@@ -190,7 +196,11 @@ def _gains_figure(gains: Sequence[float], cost: float, price: float, alpha: floa
         ("do not pay", [g for g in gains if g <= cost], sum(g > cost for g in gains), "#D55E00", "/"),
     )
     for name, values, start, color, shape in groups:
-        marker = {"color": color, "pattern": {"shape": shape, "fgcolor": "#ffffff"}, "line": {"width": 0}}
+        marker = {
+            "color": color,
+            "pattern": {"shape": shape, "fillmode": "replace"},
+            "line": {"width": 1, "color": color},
+        }
         x = [start + i + 1 for i in range(len(values))]
         figure.add_trace(go.Bar(x=x, y=values, name=name, marker=marker, hovertemplate="%{y:.2f} nats"))
     count = max(1, len(gains))

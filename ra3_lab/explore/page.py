@@ -25,7 +25,7 @@ def render_page(explorer: Explorer) -> str:
         view = explorer.view(**values)
         figure = view.figure_json()
         views.append({"head": view.head(), "tail": view.tail(), "figure": json.loads(figure) if figure else None})
-    controls = [control for control in explorer.controls if control.kind in ("slider", "choice")]
+    controls = [c for c in explorer.controls if c.kind in ("slider", "choice") and len(c.on_page) > 1]
     axes = [control for control in explorer.controls if control.on_grid]
     data = {
         "axes": [{"name": c.name, "values": list(map(str, c.on_page)), "at": _place(explorer, c)} for c in axes],

@@ -70,7 +70,8 @@ def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedd
         "Notebook": notebook,
         "Versions": f"ra3_lab {ra3_lab.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "Preset": f"{preset} ({PRESETS[preset][0]} on {PRESETS[preset][1]})",
-        "Needs": f"about {minutes:g} minutes and {memory_gb:g} GB of memory on two CPU cores; no network",
+        "Needs": f"about {minutes:g} minute{'s' * (minutes != 1)} and {memory_gb:g} GB of memory on two CPU cores; "
+        "no network",
     }
     if in_notebook():
         show_style()

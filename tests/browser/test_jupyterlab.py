@@ -1,0 +1,138 @@
+"""The notebooks as a reader has them: JupyterLab in a real browser, run all cells, drag, click, type."""
+
+import re
+
+import pytest
+
+from .conftest import SIZES, SLOW, serious_violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+
+
+@pytest.fixture
+def lab(browser, lab_url):
+    """Opens a notebook, runs all cells and gives the page; fails at the end if a page of ours raised an error."""
+    contexts, problems = [], []
+
+    def opened(name):
+        context = browser.new_context(viewport={"width": SIZES[0][0], "height": SIZES[0][1]}, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        page.on("pageerror", lambda error: problems.append(f"{name}: {error}"))
+        elsewhere = re.compile(rf"^(?!{re.escape(lab_url)}|ws://127|data:|blob:|about:)")
+        page.on("request", lambda r: problems.append(f"{name}: asked for {r.url}") if elsewhere.match(r.url) else None)
+        page.goto(f"{lab_url}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
+        page.wait_for_selector(f"{NOTEBOOK} .jp-CodeCell")
+        page.locator(".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        page.evaluate("jupyterapp.restored.then(() => jupyterapp.commands.execute('notebook:run-all-cells'))")
+        prompts = f"[...document.querySelectorAll('{NOTEBOOK} .jp-CodeCell .jp-InputPrompt')]"
+        page.wait_for_function(f"{prompts}.every((one) => /\\[\\d+\\]/.test(one.textContent))", timeout=600_000)
+        assert page.locator(f"{NOTEBOOK} [data-mime-type='application/vnd.jupyter.error']").count() == 0
+        assert page.locator(f"{NOTEBOOK} .ra3 .error").count() == 0
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def explorer(page, title):
+    """The explorer of that title, scrolled into view."""
+    box = page.locator(f"{NOTEBOOK} .jp-OutputArea-output", has=page.locator(".title", has_text=title)).last
+    box.scroll_into_view_if_needed()
+    box.locator(".finding").first.wait_for()
+    return box
+
+
+def drag(page, box, label, share):
+    """Drag the slider of that label to a share of its length."""
+    slider = box.locator(".widget-inline-hbox", has=page.locator("label", has_text=label))
+    handle, track = slider.locator(".noUi-handle"), slider.locator(".noUi-target")
+    handle.scroll_into_view_if_needed()
+    start, whole = handle.bounding_box(), track.bounding_box()
+    page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(whole["x"] + share * whole["width"], start["y"] + start["height"] / 2, steps=4)
+    page.mouse.up()
+
+
+def run_cell_with(page, text):
+    """Run the code cell that holds this text; returns what it printed."""
+    cell = page.locator(f"{NOTEBOOK} .jp-CodeCell", has_text=text).first
+    cell.scroll_into_view_if_needed()
+    before = cell.locator(".jp-InputPrompt").first.inner_text()
+    cell.locator(".cm-content").first.click()
+    page.keyboard.press("Control+Enter")
+    prompt = cell.locator(".jp-InputPrompt").first
+    page.wait_for_function(
+        "([one, before]) => /\\d/.test(one.textContent) && one.textContent !== before",
+        arg=[prompt.element_handle(), before],
+    )
+    return cell.locator(".jp-OutputArea-output").first.inner_text()
+
+
+def shots(page, box, name, artefacts):
+    """Screenshots of an explorer in both themes, at both widths."""
+    for theme, scheme in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
+        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.wait_for_selector(f"body[data-jp-theme-light={'true' if scheme == 'light' else 'false'}]")
+        for size in SIZES:
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.wait_for_timeout(1_000)
+            box.screenshot(path=artefacts / f"lab-{name}-{scheme}-{size[0]}.png")
+        assert not serious_violations(page, f"{NOTEBOOK} .ra3")
+    page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
+
+
+def test_05_the_timeline_follows_the_slider_and_hears_clicks(lab, artefacts):
+    page = lab("05_estep")
+    box = explorer(page, "Latent timeline")
+    assert "the trained model" in box.locator(".finding").first.inner_text()
+    drag(page, box, "Training", 0.0)
+    box.locator(".finding", has_text="round 1, E-step update 0").wait_for()
+    box.locator('[data-set="line=2"]').click()
+    box.locator('[data-when="line=2"]').wait_for(state="visible")
+    assert box.locator('[data-when="line=0"]').is_hidden()
+    assert "E-step update 0" in run_cell_with(page, "print(timeline.to_text())"), "the kernel knows what was dragged"
+    shots(page, box, "timeline", artefacts)
+
+
+def test_08_a_click_reaches_python_and_a_thought_can_be_edited(lab, artefacts):
+    page = lab("08_exploring_latents")
+    box = explorer(page, "Latent timeline")
+    box.locator('[data-set="line=3"]').click()
+    assert "'line': 3" in run_cell_with(page, "print(timeline.state)")
+
+    editor = explorer(page, "Counterfactual editor")
+    assert editor.locator(".twin", has_text="yours").count() == 0
+    field = editor.locator(".widget-text input")
+    field.fill("z give the largest")
+    field.press("Enter")
+    editor.locator(".twin", has_text="yours").first.wait_for()
+    before = editor.locator(".twin").first.inner_text()
+    editor.locator('[data-set="line=0"]').click()
+    page.wait_for_function(
+        "([one, before]) => one.textContent !== before",
+        arg=[editor.locator(".twin").first.element_handle(), before],
+    )
+    shots(page, editor, "editor", artefacts)
+
+    kinds = explorer(page, "Abstraction map")
+    kinds.locator("button.pick").nth(1).click()
+    assert kinds.locator("button.pick").nth(1).get_attribute("aria-pressed") == "true"
+    shots(page, kinds, "map", artefacts)
+
+
+def test_an_error_in_the_editor_is_shown_to_the_reader(lab):
+    page = lab("08_exploring_latents")
+    editor = explorer(page, "Counterfactual editor")
+    field = editor.locator(".widget-text input")
+    field.fill("x" * 300)
+    field.press("Enter")
+    editor.locator('[role="alert"]', has_text="one line of 200 characters").wait_for()
+    field.fill("a add 3")
+    field.press("Enter")
+    editor.locator(".twin", has_text="yours").first.wait_for()

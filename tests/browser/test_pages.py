@@ -1,0 +1,126 @@
+"""Exported explorers, opened as files with the network off: they work, they are accessible, they are looked at."""
+
+import pytest
+
+from ra3_lab.explore.abstractions import abstraction_map
+from ra3_lab.explore.editor import counterfactual_editor, workbench
+from ra3_lab.explore.knobs import oracle_knobs, recorded_knobs
+from ra3_lab.explore.timeline import latent_timeline
+from ra3_lab.records import load_record
+
+from .conftest import SIZES, SLOW, serious_violations
+
+pytestmark = pytest.mark.browser
+NAMES = ("timeline", "map", "recorded-knobs", "oracle-knobs", "editor")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Explorer name -> its page on disk, made when first asked for."""
+    folder, record = tmp_path_factory.mktemp("pages"), load_record("em")
+
+    def editor():
+        from ra3_lab.models.load import load_model
+        from ra3_lab.tasks.pipelines import load_split
+
+        model, tokenizer = load_model("embedded", "cpu")
+        return counterfactual_editor(workbench(model, tokenizer, record, load_split("expert")), exported=1)
+
+    makers = {
+        "timeline": lambda: latent_timeline(record),
+        "map": lambda: abstraction_map(record),
+        "recorded-knobs": lambda: recorded_knobs(record),
+        "oracle-knobs": oracle_knobs,
+        "editor": editor,
+    }
+    pages = {}
+
+    def get(name):
+        if name not in pages:
+            pages[name] = makers[name]().save(folder / f"{name}.html")
+        return pages[name]
+
+    return get
+
+
+@pytest.fixture
+def open_page(browser, saved):
+    """Open an explorer's page offline; fails at the end if the page logged an error or asked for anything."""
+    contexts, problems = [], []
+
+    def opened(name, scheme="light", size=SIZES[0]):
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else problems.append(r.url))
+        page.goto(saved(name).as_uri(), wait_until="domcontentloaded")
+        page.wait_for_selector("#figure .main-svg")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_accessible_and_fits_in_light_and_dark(name, open_page, artefacts):
+    for scheme in ("light", "dark"):
+        for size in SIZES:
+            page = open_page(name, scheme, size)
+            page.screenshot(path=artefacts / f"{name}-{scheme}-{size[0]}.png", full_page=True)
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"{name} is {wide} pixels wider than a window of {size[0]}"
+        assert not serious_violations(page, "main")
+
+
+def test_dragging_the_slider_and_clicking_a_line_change_the_timeline(open_page):
+    page = open_page("timeline")
+    before = page.inner_text("#head .finding")
+    page.focus("#control-look")
+    page.keyboard.press("Home")
+    page.wait_for_function("before => document.querySelector('#head .finding').textContent !== before", arg=before)
+    assert "round 1, E-step update 0" in page.inner_text("#head .finding")
+    assert page.get_attribute("#control-look", "aria-valuetext") == "round 1, E-step update 0"
+    page.click('[data-set="line=2"]')
+    assert page.is_visible('[data-when="line=2"]') and not page.is_visible('[data-when="line=0"]')
+    assert page.get_attribute('[data-set="line=2"]', "aria-pressed") == "true"
+    page.keyboard.press("End")  # the choice survives the next move
+    page.focus("#control-look")
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelector('#head .finding').textContent.includes('the trained model')")
+    assert page.is_visible('[data-when="line=2"]')
+
+
+def test_arrow_keys_walk_through_the_lines(open_page):
+    page = open_page("timeline")
+    page.focus('[data-set="line=0"]')
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.is_visible('[data-when="line=1"]')
+    assert page.evaluate("document.activeElement.dataset.set") == "line=1"
+
+
+def test_choosing_a_kind_shows_its_examples(open_page):
+    page = open_page("map")
+    buttons = page.locator("button.pick")
+    name = buttons.nth(1).get_attribute("data-set")
+    buttons.nth(1).click()
+    assert page.is_visible(f'[data-when="{name}"]')
+
+
+def test_choosing_a_line_in_the_editor_draws_its_comparison(open_page):
+    page = open_page("editor")
+    before = page.inner_text("#head .twin")
+    lines = page.evaluate("axes.line.values")
+    assert len(lines) > 1
+    page.click(f'[data-set="line={lines[-1]}"]')
+    page.wait_for_function("before => document.querySelector('#head .twin').textContent !== before", arg=before)
+    other = next(str(t) for t in range(20) if str(t) not in lines)
+    page.click(f'[data-set="line={other}"]')
+    assert "the notebook has them all" in page.inner_text("#missing")
