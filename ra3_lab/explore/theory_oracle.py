@@ -136,9 +136,14 @@ def describe_gradient(record: GradientRecord) -> Twin:
     group = sorted({row.group for row in record.rows})
     middle = group[len(group) // 2 - 1] if len(group) > 1 else group[0]
     none, loo, mean = (by[kind, middle] for kind in BASELINES)
+    biased = (
+        "without visible bias"
+        if abs(loo.projection - 1) < 3 * loo.standard_error
+        else "but is off by 3 standard errors"
+    )
     title = (
-        f"At G = {middle} the leave-one-out baseline cuts the noise to {percent(loo.noise / none.noise, 0)} without "
-        f"bias; the plain group mean shrinks the gradient to {number(mean.projection)}"
+        f"At G = {middle} the leave-one-out baseline cuts the noise to {percent(loo.noise / none.noise, 0)} {biased}; "
+        f"the plain group mean shrinks the gradient to {number(mean.projection)}"
     )
     text = (
         f"Mean of {record.repeats} estimates, {record.programs} programs each, along the exact gradient (1 is "

@@ -170,10 +170,9 @@ def describe_violations(record: ViolationRecord) -> Twin:
     first = f"from {percent(min(row.strength for row in broken), 0)} on" if broken else "at no strength tried"
     misled = record.of(KINDS[2])
     lost = next((row for row in misled if row.nothing_left > 0.5), misled[-1])
-    title = (
-        f"Repeated or failed demonstrations break the guarantee {first}; "
-        f"{percent(lost.strength, 1)} misleading ones leave nothing to keep"
-    )
+    share = percent(lost.strength, 1)
+    keeps = "nothing to keep" if lost.nothing_left > 0.5 else "something to keep in most draws"
+    title = f"Repeated or failed demonstrations break the guarantee {first}; {share} misleading ones leave {keeps}"
     copies = record.of(KINDS[3])
     text = (
         f"Theorem 2 asks for {number(copies[0].predicted, 0)} independent tasks of a perfect expert. With that many, "
@@ -230,8 +229,8 @@ def describe_choices(record: ChoiceRecord) -> Twin:
     """Expert programs until the next step is among the top choices."""
     thoughts, tokens = record.curves[0], record.curves[-1]
     title = (
-        f"{percent(record.target, 0)} of next steps are among the top {record.k} choices after "
-        f"{_programs(thoughts.needed)} for thoughts, {_programs(tokens.needed)} for tokens"
+        f"The top {record.k} choices hold {percent(record.target, 0)} of next steps: "
+        f"thoughts {_programs(thoughts.needed)}, tokens {_programs(tokens.needed)}"
     )
     parts = [
         f"{curve.name} {_programs(curve.needed)} ({number(curve.per_step, 0)} choice{'s' * (curve.per_step > 1)} "
@@ -240,7 +239,7 @@ def describe_choices(record: ChoiceRecord) -> Twin:
     ]
     text = (
         f"Counting what expert pipelines choose, and asking when a held-out step needs only top-{record.k} choices, "
-        f"{percent(record.target, 0)} of the steps are there after: {'; '.join(parts)}. These are counts without "
+        f"{percent(record.target, 0)} of the steps are there: {'; '.join(parts)}. These are counts without "
         "sight of the docstring: they say how much there is to learn in each alphabet, not which model writes "
         f"better programs. Theorem 2 would ask for {number(record.bound, 0)} programs for thoughts."
     )
@@ -275,7 +274,7 @@ def figure_choices(record: ChoiceRecord) -> go.Figure:
 
 
 def _programs(needed: float | None) -> str:
-    return "never" if needed is None else f"{number(needed, 0)} programs"
+    return "never" if needed is None else f"after {number(needed, 0)} programs"
 
 
 def _some(record: ChoiceRecord) -> list[int]:

@@ -20,7 +20,7 @@ from ra3_lab.theory.mdp import Family
 from ra3_lab.theory.records import Fit, fit_line, record
 
 EPSILONS = (0.1, 0.01, 0.001)
-"""As shares of R_max of the primitive actions, the largest primitive reward."""
+"""Distances to V* that the settings try, in units of reward (primitive rewards lie between 0 and 1)."""
 MEANS = (1, 2, 4, 8, 16)
 SHARE_PG, SHARE_Q, MOST_PG, MOST_Q = 0.05, 0.1, 100, 250
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
 
 SCHEMA_VERSION = 1
 _KINDS: dict[str, type] = {}
+_LABS = ("regret", "pruning", "violations", "choices", "horizon", "oracle_labs")
 _Record = TypeVar("_Record", bound=type)
 
 
@@ -95,5 +97,8 @@ def _decode(value: Any) -> Any:
         return value
     kind = value.pop("record", None)
     if kind not in _KINDS:
-        raise ValueError(f"no record named {kind!r}: import ra3_lab.theory first; there are {sorted(_KINDS)}.")
+        for module in _LABS:  # not at the top: they import this module
+            import_module(f"ra3_lab.theory.{module}")
+    if kind not in _KINDS:
+        raise ValueError(f"no record named {kind!r}; there are {sorted(_KINDS)}.")
     return _KINDS[kind](**{name: _decode(item) for name, item in value.items()})
