@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("commands.compare:run", "learning curves of rlvr runs, with intervals over seeds"),
     "annotate": ("commands.annotate:run", "show programs with the thoughts a model proposes, and what they bought"),
     "runs": ("commands.runs:run", "list, show and compare run directories"),
+    "plan": ("commands.plan:run", "memory and minutes of a run on a real model, before anything is loaded"),
+    "export": ("commands.export:run", "adapters or merged weights of a run, with a model card"),
     "pretrain": ("commands.pretrain:run", "train an embedded base model from nothing"),
     "data": (
         "commands.data:run",
@@ -23,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "eval": ("commands.evaluate:run", "sample programs from a model on a benchmark and judge them"),
     "judge": ("commands.judge:run", "judge samples, or reference solutions, on a benchmark"),
+    "doctor": ("commands.doctor:run", "what isolates programs here, what is missing, how to get it; versions"),
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
     "record": ("commands.record:run", "make the recorded runs that notebooks and explorers replay"),
     "notebooks": ("commands.notebooks:run", "build the notebooks from their sources"),

@@ -29,7 +29,8 @@ pytestmark = linux
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_left_behind():
+def nothing_left_behind(tmp_path_factory):
+    tmp_path_factory.getbasetemp()  # pytest's own, before ours
     with own_temporary_folder() as left:
         before = left()
         yield

@@ -13,7 +13,8 @@ PAIRS = {"entry_point": "f", "pairs": [[[3], 6], [[0], 0]]}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def closed():
+def closed(tmp_path_factory):
+    tmp_path_factory.getbasetemp()  # pytest's own, before ours
     with own_temporary_folder() as left:
         before = left()
         yield

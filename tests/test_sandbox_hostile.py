@@ -23,8 +23,9 @@ SENTINEL = Program("def f(x): return 2 * x", PAIRS)
 
 
 @pytest.fixture(scope="module")
-def bait():
+def bait(tmp_path_factory):
     """What the attacks are after: listeners, a folder, a secret in the trainer's environment."""
+    tmp_path_factory.getbasetemp()  # pytest's own, before ours
     with own_temporary_folder() as left, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen(8)

@@ -17,6 +17,7 @@ but `process`, and is an error that says why where none does: to run programs wi
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -110,11 +111,14 @@ def _probe(name: str) -> dict[str, Any]:
     missing = _missing(name)
     if missing:
         return {"holds": False, "reason": missing, "found": {}}
+    os.environ[probes.SECRET] = "here"
     try:
         with Judge.with_plan(build(name)) as judge:
             found = probes.run(judge, 128)
     except (RuntimeError, OSError) as error:
         return {"holds": False, "reason": str(error), "found": {}}
+    finally:
+        os.environ.pop(probes.SECRET, None)
     done = [what for what in probes.ATTEMPTS if found.get(what, "refused").startswith("did it")]
     if name == "process":
         done = []  # nothing is promised

@@ -32,6 +32,9 @@ ATTEMPTS = {
 }
 """What is tried, and the heading it belongs under."""
 
+SECRET = "RA3_PROBE"
+"""An environment variable that the trainer has meanwhile."""
+
 PROGRAM = """
 import os, socket
 

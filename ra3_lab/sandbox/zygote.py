@@ -108,6 +108,7 @@ class Child:
 
     def __init__(self, pid: int, cpu_seconds: float) -> None:
         self.pid, self.limit, self.reason, self.status, self.cpu = pid, cpu_seconds, "", None, 0.0
+        self.began, self.wall = time.monotonic(), 0.0
         self.pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
 
     def used(self) -> float:
@@ -124,6 +125,7 @@ class Child:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 self.status, self.cpu = status, used or usage.ru_utime + usage.ru_stime
+                self.wall = time.monotonic() - self.began
         return self.status is not None
 
     def kill(self, reason: str = "") -> None:
@@ -135,8 +137,12 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)  # it may not have its own group yet
+        if self.pidfd >= 0:
+            select.select([self.pidfd], [], [])  # gone, but its clock can still be read
+        used = self.used()
         _, self.status, usage = os.wait4(self.pid, 0)
-        self.cpu = max(self.cpu, usage.ru_utime + usage.ru_stime)
+        self.cpu = max(self.cpu, used or usage.ru_utime + usage.ru_stime)
+        self.wall = time.monotonic() - self.began
 
     def close(self) -> None:
         if self.pidfd >= 0:
@@ -208,7 +214,10 @@ class Zygote:
             child.kill(reason)
             child.close()
         clean = _kill_stragglers(bool(self.plan.get("seccomp"))) and empty(self.scratch)
-        answers = [{"status": child.status, "reason": child.reason, "seconds": child.cpu} for child in children]
+        answers = [
+            {"status": child.status, "reason": child.reason, "seconds": child.cpu, "wall": child.wall}
+            for child in children
+        ]
         return {"children": answers, "clean": clean}
 
     def start(self, job: dict[str, Any], run: Any, places: list[int], cpu_seconds: float) -> Child:
