@@ -143,7 +143,7 @@ def describe_gradient(record: GradientRecord) -> Twin:
     )
     title = (
         f"At G = {middle} the leave-one-out baseline cuts the noise to {percent(loo.noise / none.noise, 0)} {biased}; "
-        f"the plain group mean shrinks the gradient to {number(mean.projection)}"
+        f"the group mean shrinks the gradient to {number(mean.projection)}"
     )
     text = (
         f"Mean of {record.repeats} estimates, {record.programs} programs each, along the exact gradient (1 is "
