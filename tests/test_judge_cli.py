@@ -156,7 +156,20 @@ def test_a_failing_self_test_and_too_many_no_verdicts_stop_with_the_reason(tmp_p
 def test_eval_of_the_embedded_model_on_pipelines(tmp_path, shut_in, capsys):
     out, kept = tmp_path / "out.json", tmp_path / "samples.jsonl"
     arguments = ["eval", "--model", "embedded", "--bench", "pipelines", "--split", "rlvr", "--tasks", "4", "--n", "2"]
-    arguments += ["--k", "1", "2", "--max-new", "160", "--device", "cpu", "--json", str(out), *shut_in]
+    arguments += [
+        "--k",
+        "1",
+        "2",
+        "--max-new",
+        "100",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--json",
+        str(out),
+        *shut_in,
+    ]
     assert main([*arguments, "--samples-out", str(kept)]) == 0
     found = json.loads(out.read_text())
     summary = found["summary"]
@@ -180,7 +193,7 @@ def test_eval_of_the_embedded_model_on_pipelines(tmp_path, shut_in, capsys):
 def test_eval_of_the_embedded_model_on_mbpp(benchmarks_dir, tmp_path, shut_in):
     out = tmp_path / "out.json"
     arguments = ["eval", "--bench", "mbpp", "--path", str(benchmarks_dir / "mbpp/mbpp.jsonl"), "--split", "test"]
-    arguments += ["--tasks", "3", "--n", "1", "--k", "1", "--max-new", "40", "--device", "cpu", "--json", str(out)]
+    arguments += ["--tasks", "3", "--n", "1", "--k", "1", "--max-new", "20", "--device", "cpu", "--json", str(out)]
     assert main([*arguments, *shut_in]) == 0
     found = json.loads(out.read_text())
     assert [record["task_id"] for record in found["records"]] == ["11", "12", "13"]

@@ -235,10 +235,15 @@ picklable = st.recursive(
 )
 
 
+def holds_bytes(value) -> bool:
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return isinstance(value, bytes) or any(map(holds_bytes, inner))
+
+
 @given(picklable, st.integers(0, pickle.HIGHEST_PROTOCOL))
 @settings(max_examples=60, deadline=None)
 def test_plain_pickles_of_every_protocol_are_read_without_running_them(value, protocol):
-    if protocol < 3 and "b'" in repr(value):
+    if protocol < 3 and holds_bytes(value):  # old protocols call a function for them
         with pytest.raises(ValueError, match="refused"):
             plain_pickle(pickle.dumps(value, protocol))
     else:
