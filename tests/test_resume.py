@@ -94,7 +94,14 @@ def look(q, pi) -> dict:
 
 @pytest.mark.parametrize(
     ("method", "rank", "steps"),
-    [("ra3", 0, range(1, UPDATES + 1)), ("ra3", 2, (1, 4, 6)), ("prior", 0, (2, 6)), ("ntp", 2, (5,))],
+    [
+        ("ra3", 0, (1, 2, 5, 6, 10)),  # in either E-step, at its end, at the end of a round and of the run
+        ("ra3", 2, (1, 8)),
+        ("prior", 0, (6,)),
+        ("ntp", 2, (5,)),
+        pytest.param("ra3", 0, range(1, UPDATES + 1), marks=pytest.mark.slow),
+        pytest.param("prior", 2, range(1, UPDATES + 1), marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_stopped_after_any_update_goes_on_to_the_same_result(
     method, rank, steps, tiny_thinker, small_tokenizer, tmp_path
