@@ -49,21 +49,37 @@ class Zygote:
         else:
             plan["scratch"] = ""
         boot = BOOT.format(home=plan["home"], descriptor=theirs.fileno(), parent=os.getpid(), owner=plan["owner"])
-        command = [*plan.get("launcher", ()), sys.executable, "-s", "-S", "-B", "-c", boot]
+        filled = {"{scratch}": plan["scratch"], "{scratch_bytes}": str(int(scratch_mb * 1024 * 1024))}
+        launcher = list(plan.get("launcher", ()))
+        for blank, text in filled.items():
+            launcher = [word.replace(blank, text) for word in launcher]
+        command = [
+            *launcher,
+            os.path.realpath(sys.executable) if launcher else sys.executable,
+            "-s",
+            "-S",
+            "-B",
+            "-c",
+            boot,
+        ]
         # A fixed hash seed, so that a program that walks a set gives the same every time. One arena: an address
         # space limit of 512 MB would otherwise go to threads' reserves. Nothing else of the environment.
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
         nothing = subprocess.DEVNULL
         with theirs:
-            self.process = subprocess.Popen(
-                command,
-                stdin=nothing,
-                stdout=nothing,
-                stderr=nothing,
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                cwd="/",
-            )
+            try:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=nothing,
+                    stdout=nothing,
+                    stderr=nothing,
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    cwd="/",
+                )
+            except OSError as error:
+                ours.close()
+                raise SandboxError(f"the zygote cannot be started: {error}") from error
         self.control, self.scratch_mb = ours, scratch_mb
         ours.settimeout(60)
         ours.sendall(json.dumps(plan).encode() + b"\n")

@@ -24,7 +24,7 @@ import sys
 import warnings
 from typing import Any
 
-from ra3_lab.sandbox import landlock, seccomp
+from ra3_lab.sandbox import landlock, launchers, seccomp
 from ra3_lab.sandbox.places import places
 from ra3_lab.sandbox.profiles import PROGRAM, Profile, package_folders
 
@@ -89,6 +89,11 @@ def build(name: str, profile: Profile = PROGRAM) -> dict[str, Any]:
         "landlock": name == "landlock" or (name in ("namespaces", "bubblewrap") and _has_landlock()),
         "seccomp": name in LINUX,
         "guard": name == "process",
+        "launcher": launchers.bubblewrap(shown)
+        if name == "bubblewrap"
+        else launchers.sandbox_exec(shown)
+        if name == "sandbox-exec"
+        else [],
     }
     return plan
 

@@ -397,9 +397,12 @@ def main(descriptor: int, parent: int) -> None:
         if sys.platform == "linux":
             libc = ctypes.CDLL(None)
             libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: end with the judge worker
-            if os.getppid() != parent:
+            if os.getppid() != parent and not plan["launcher"]:
                 return
-            if plan.get("namespaces"):
+            if plan["launcher"]:
+                namespaces.drop_privileges()
+                scratch = namespaces.SCRATCH
+            elif plan.get("namespaces"):
                 namespaces.enter(Places(tuple(plan["read"]), tuple(plan["hide"])), plan["scratch_mb"])
                 scratch = namespaces.SCRATCH
             else:
