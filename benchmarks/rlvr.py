@@ -2,7 +2,7 @@
 
     python benchmarks/rlvr.py --json rlvr.json          about 5 minutes on two quiet cores
 
-Tasks are fresh pipelines of three steps, none of them in a shipped split; validation tasks are others of the same kind.
+Tasks are fresh pipelines of four steps, none of them in a shipped split; validation tasks are others of the same kind.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="steps of the tasks' pipelines")
+    parser.add_argument("--validation-tasks", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--loss", default="dr_grpo")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -46,7 +47,7 @@ def main() -> None:
     config = RLVRConfig(
         seed=arguments.seed,
         updates=arguments.updates,
-        sampling=Sampling(max_new=160),
+        sampling=Sampling(max_new=200),
         evaluate_every=arguments.updates,
         validation_samples=4,
         kl_every=5,
@@ -59,7 +60,7 @@ def main() -> None:
         print(shown, flush=True)
 
     with Judge() as judge:
-        result = rlvr(config, model, tokenizer, tasks[:200], tasks[200:], judge.each, report=say)
+        result = rlvr(config, model, tokenizer, tasks[:200], tasks[200 : 200 + arguments.validation_tasks], judge.each, report=say)
     rows = [row for row in result.history if row["stage"] == "rlvr"]
     rewards = [row["reward"] for row in rows]
     quarter = max(1, len(rewards) // 4)

@@ -224,7 +224,7 @@ class GRPO:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             raise FloatingPointError(
-                f"update {self.updates}: loss {loss}, gradient norm {norm}; the weights were not touched. Lower "
+                f"update {self.updates}: loss {loss}, gradient norm {norm}; the weights were not touched by it. Lower "
                 f"learning_rate ({self.config.learning_rate}), or look for bad log-probabilities in the batch."
             )
 
