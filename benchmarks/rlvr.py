@@ -60,7 +60,9 @@ def main() -> None:
         print(shown, flush=True)
 
     with Judge() as judge:
-        result = rlvr(config, model, tokenizer, tasks[:200], tasks[200 : 200 + arguments.validation_tasks], judge.each, report=say)
+        result = rlvr(
+            config, model, tokenizer, tasks[:200], tasks[200 : 200 + arguments.validation_tasks], judge.each, report=say
+        )
     rows = [row for row in result.history if row["stage"] == "rlvr"]
     rewards = [row["reward"] for row in rows]
     quarter = max(1, len(rewards) // 4)
