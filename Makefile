@@ -20,7 +20,7 @@ export GOMP_SPINCOUNT ?= 0
 # The tests of the built wheel install torch once more and use the same index.
 export TORCH_INDEX
 
-.PHONY: help setup demo test test-all lab lint format clean
+.PHONY: help setup demo test test-all lab notebooks lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -39,6 +39,9 @@ test-all: $(VENV)/.dev  ## every test, slow ones included
 
 lab: $(VENV)/.notebook  ## open JupyterLab on the notebooks
 	$(BIN)/python -m ra3_lab lab
+
+notebooks: $(VENV)/.core  ## build notebooks/*.ipynb from notebooks/src
+	$(BIN)/python -m ra3_lab notebooks $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and pyright
 	$(BIN)/ruff check .

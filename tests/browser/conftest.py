@@ -93,5 +93,8 @@ def lab_url(tmp_path_factory) -> str:
         yield url
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
         log.close()

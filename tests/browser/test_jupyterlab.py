@@ -13,11 +13,10 @@ NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 @pytest.fixture
 def lab(browser, lab_url):
     """Opens a notebook, runs all cells and gives the page; fails at the end if a page of ours raised an error."""
-    contexts, problems = [], []
+    problems = []
 
     def opened(name):
         context = browser.new_context(viewport={"width": SIZES[0][0], "height": SIZES[0][1]}, reduced_motion="reduce")
-        contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SLOW)
         page.on("pageerror", lambda error: problems.append(f"{name}: {error}"))
@@ -25,8 +24,8 @@ def lab(browser, lab_url):
         page.on("request", lambda r: problems.append(f"{name}: asked for {r.url}") if elsewhere.match(r.url) else None)
         page.goto(f"{lab_url}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
         page.wait_for_selector(f"{NOTEBOOK} .jp-CodeCell")
-        page.locator(".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
-        page.evaluate("jupyterapp.restored.then(() => jupyterapp.commands.execute('notebook:run-all-cells'))")
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
         prompts = f"[...document.querySelectorAll('{NOTEBOOK} .jp-CodeCell .jp-InputPrompt')]"
         page.wait_for_function(f"{prompts}.every((one) => /\\[\\d+\\]/.test(one.textContent))", timeout=600_000)
         assert page.locator(f"{NOTEBOOK} [data-mime-type='application/vnd.jupyter.error']").count() == 0
@@ -34,8 +33,6 @@ def lab(browser, lab_url):
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
     assert not problems
 
 
