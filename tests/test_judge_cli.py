@@ -156,20 +156,8 @@ def test_a_failing_self_test_and_too_many_no_verdicts_stop_with_the_reason(tmp_p
 def test_eval_of_the_embedded_model_on_pipelines(tmp_path, shut_in, capsys):
     out, kept = tmp_path / "out.json", tmp_path / "samples.jsonl"
     arguments = ["eval", "--model", "embedded", "--bench", "pipelines", "--split", "rlvr", "--tasks", "4", "--n", "2"]
-    arguments += [
-        "--k",
-        "1",
-        "2",
-        "--max-new",
-        "100",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-        "--json",
-        str(out),
-        *shut_in,
-    ]
+    arguments += ["--k", "1", "2", "--max-new", "100", "--device", "cpu", "--threads", "1"]
+    arguments += ["--json", str(out), *shut_in]
     assert main([*arguments, "--samples-out", str(kept)]) == 0
     found = json.loads(out.read_text())
     summary = found["summary"]
