@@ -109,5 +109,5 @@ def annotation_text(record: dict[str, Any]) -> str:
             shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in latent)
             rows.append(f"         {record['marker']}{shown}   <- bought {bought:+.2f}")
         first, *rest = line.rstrip("\r\n").split("\n")
-        rows += [f"{nats:+7.2f}  {first}".rstrip(), *(f"         {more}" for more in rest)]
+        rows += [f"{round(nats, 2) + 0.0:+7.2f}  {first}".rstrip(), *(f"         {more}" for more in rest)]
     return "\n".join(rows)
