@@ -165,19 +165,20 @@ def make_optimizer(model: Any, learning_rate: float, weight_decay: float = 0.0) 
 def merged(model: Any, dtype: torch.dtype | None = None) -> Any:
     """A plain float model that computes what `model` does: 4-bit weights as floats, adapters added in.
 
-    Weights are float32, or `dtype`. A plain model comes back as it is where nothing is to be changed.
+    Weights are of `dtype`, by default that of the embeddings. A plain model comes back as it is where nothing is to be
+    changed.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if causal is model and not is_quantized(model):
-        return model if dtype is None else copy.deepcopy(model).to(dtype)
-    plain = _share(causal)
+        return model if dtype is None else _cast(copy.deepcopy(model), dtype)
+    plain, own = _share(causal), causal.get_input_embeddings().weight.dtype
     for name, layer in list(plain.named_modules()):
         if hasattr(layer, "base_layer") or is_4bit(layer):
             base = getattr(layer, "base_layer", layer)
             if not name or ".base_layer" in name:
                 continue
             new = torch.nn.Linear(base.in_features, base.out_features, base.bias is not None, device="meta")
-            new.weight = torch.nn.Parameter(dense_weight(layer).to(dtype or torch.float32))
+            new.weight = torch.nn.Parameter(dense_weight(layer).to(dtype or own))
             if base.bias is not None:
                 new.bias = torch.nn.Parameter(base.bias.detach())
             plain.set_submodule(name, new)
@@ -187,7 +188,14 @@ def merged(model: Any, dtype: torch.dtype | None = None) -> Any:
     if hasattr(plain.config, "quantization_config"):
         plain.config = copy.deepcopy(plain.config)
         del plain.config.quantization_config
-    return plain.to(dtype or torch.float32).eval()
+    return _cast(plain, dtype or own).eval()
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """Parameters in another type; buffers keep theirs, since rotary frequencies must stay float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 # --- pieces of prepare ----------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ra3_lab.models.adapters import merged, prepare, without_adapter
+from ra3_lab.models.adapters import merged, prepare, variant_of, without_adapter
+from ra3_lab.models.presets import resolve
 from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
 from ra3_lab.models.variants import Storage, Variant, check
@@ -67,6 +68,7 @@ def load_model(
 
         source = embedded_model_dir()
     place = pick_device(device)
+    source = resolve(source)
     path = Path(source)
     if (path.exists() or str(source).startswith((".", "/", "~"))) and not (path / "config.json").exists():
         raise FileNotFoundError(
@@ -108,15 +110,19 @@ def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
 
 
 def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
-    """Write model (float weights, adapters merged) and tokenizer to a directory, complete or not at all."""
+    """Write model (float weights, adapters merged) and tokenizer to a directory, complete or not at all; adapters
+    once more by themselves, in its folder adapter/, for `ra3-lab export`."""
     import shutil
     import tempfile
 
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        plain = merged(model)
-        plain.save_pretrained(staging)
+        merged(model).save_pretrained(staging)
+        if (variant := variant_of(model)) is not None and variant.adapted:
+            from ra3_lab.models.export import ADAPTER_FOLDER, save_adapter
+
+            save_adapter(model, staging / ADAPTER_FOLDER)
         tokenizer.hf.save_pretrained(staging)
         if out.exists():
             raise FileExistsError(f"{out} exists already: choose another name or delete it.")

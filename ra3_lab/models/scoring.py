@@ -35,7 +35,7 @@ from ra3_lab.models.tokenizer import (
     LineTokenizer,
 )
 
-_CHUNK = 4_096  # tokens whose logits exist at the same time
+_CHUNK = 4_096  # tokens whose logits exist at the same time, at most
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,15 @@ def _reduce(
     return token, logits[:, marker] - total, logits[:, banned].logsumexp(-1) - total
 
 
+def chunk_of(vocabulary: int) -> int:
+    """Tokens whose logits `score_batch` holds at the same time: 4,096, fewer for vocabularies above 16,384.
+
+    >>> chunk_of(1_280), chunk_of(151_936)
+    (4096, 441)
+    """
+    return max(1, min(_CHUNK, 4 * _LOGITS_AT_ONCE // vocabulary))
+
+
 def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer, temperature: float = 1.0) -> Scores:
     """Log-probabilities of every token under `model` at `temperature`; differentiable where gradients are on."""
     device = next(model.parameters()).device
@@ -121,9 +130,10 @@ def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer, temperature:
     banned = torch.tensor(tokenizer.banned, device=device)
     keep = torch.is_grad_enabled()
     parts = []
-    for i in range(0, len(flat), _CHUNK):
-        arguments = (head, flat[i : i + _CHUNK], targets[i : i + _CHUNK], tokenizer.marker, banned, temperature)
-        if keep and len(flat) > _CHUNK:
+    size = chunk_of(model.config.vocab_size)
+    for i in range(0, len(flat), size):
+        arguments = (head, flat[i : i + size], targets[i : i + size], tokenizer.marker, banned, temperature)
+        if keep and len(flat) > size:
             parts.append(checkpoint(_reduce, *arguments, use_reentrant=False))
         else:
             parts.append(_reduce(*arguments))
