@@ -60,7 +60,7 @@ class View:
         """The figure as plotly's JSON, without its title (the finding says it, and wraps)."""
         if self.figure is None:
             return None
-        self.figure.update_layout(title=None)
+        self.figure.update_layout(title=None, margin_t=44)
         return self.figure.to_json()
 
     def _ipython_display_(self) -> None:

@@ -8,6 +8,12 @@ from .conftest import SIZES, SLOW, serious_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+KERNEL_READY = """async () => {
+  await jupyterapp.restored;
+  const context = jupyterapp.shell.currentWidget.sessionContext;
+  await context.ready;
+  await context.session.kernel.info;
+}"""
 
 
 @pytest.fixture
@@ -22,9 +28,9 @@ def lab(browser, lab_url):
         page.on("pageerror", lambda error: problems.append(f"{name}: {error}"))
         elsewhere = re.compile(rf"^(?!{re.escape(lab_url)}|ws://127|data:|blob:|about:)")
         page.on("request", lambda r: problems.append(f"{name}: asked for {r.url}") if elsewhere.match(r.url) else None)
-        page.goto(f"{lab_url}/lab/tree/{name}.ipynb?reset", wait_until="domcontentloaded")
+        page.goto(f"{lab_url}/lab/workspaces/{name}/tree/{name}.ipynb", wait_until="domcontentloaded")
         page.wait_for_selector(f"{NOTEBOOK} .jp-CodeCell")
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        page.evaluate(KERNEL_READY)  # cells that are run before the kernel is there are not run at all
         page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
         prompts = f"[...document.querySelectorAll('{NOTEBOOK} .jp-CodeCell .jp-InputPrompt')]"
         page.wait_for_function(f"{prompts}.every((one) => /\\[\\d+\\]/.test(one.textContent))", timeout=600_000)
