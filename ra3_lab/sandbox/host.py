@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import Any
 
 BOOT = (
@@ -34,11 +35,25 @@ class Zygote:
         self.plan, self.folder = plan, ""
         self.process: subprocess.Popen | None = None
         self.control: socket.socket | None = None
+        # The judge worker's reading thread may end everything while its main thread starts afresh.
+        self.lock, self.closed = threading.RLock(), False
         self.scratch_mb = 0.0
 
     def start(self, scratch_mb: float) -> None:
         """A fresh process, ready to fork. SandboxError, with its reason, where it cannot be set up as planned."""
+        with self.lock:
+            self.launch(scratch_mb)
+        assert self.control is not None
+        self.control.settimeout(60)
+        answer = self.answer()
+        if "error" in answer:
+            raise SandboxError(f"the sandbox could not be set up: {answer['error']}")
+
+    def launch(self, scratch_mb: float) -> None:
+        """Make its folder, start it, send it the plan."""
         self.stop()
+        if self.closed:
+            raise SandboxError("stopped")
         ours, theirs = socket.socketpair()
         plan = self.plan | {"scratch_mb": scratch_mb, "home": HOME}
         if not plan.get("namespaces"):
@@ -81,11 +96,7 @@ class Zygote:
                 ours.close()
                 raise SandboxError(f"the zygote cannot be started: {error}") from error
         self.control, self.scratch_mb = ours, scratch_mb
-        ours.settimeout(60)
         ours.sendall(json.dumps(plan).encode() + b"\n")
-        answer = self.answer()
-        if "error" in answer:
-            raise SandboxError(f"the sandbox could not be set up: {answer['error']}")
 
     def run(self, job: Job, descriptors: list[int]) -> None:
         """Begin a run; `finish` ends it."""
@@ -124,8 +135,18 @@ class Zygote:
         except (OSError, ValueError) as error:
             raise SandboxError(f"the zygote did not answer: {error}") from error
 
+    def close(self) -> None:
+        """End it for good: nothing is started any more."""
+        with self.lock:
+            self.closed = True
+            self.stop()
+
     def stop(self) -> None:
         """End it and all in it; remove its folder."""
+        with self.lock:
+            self._stop()
+
+    def _stop(self) -> None:
         if self.control is not None:
             self.control.close()
             self.control = None

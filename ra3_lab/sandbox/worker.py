@@ -334,8 +334,10 @@ def main() -> None:
     def read() -> None:  # also while a program runs: the end of the input ends us
         for line in source:
             jobs.put(json.loads(line))
-        judge.zygote.stop()
-        os._exit(0)
+        try:
+            judge.zygote.close()
+        finally:
+            os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
