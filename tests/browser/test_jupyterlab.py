@@ -81,7 +81,9 @@ def shots(page, box, name, artefacts):
     """Screenshots of an explorer in both themes, at both widths."""
     for theme, scheme in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
         page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        page.wait_for_selector(f"body[data-jp-theme-light={'true' if scheme == 'light' else 'false'}]")
+        page.wait_for_selector(
+            f"body[data-jp-theme-light={'true' if scheme == 'light' else 'false'}]", state="attached"
+        )
         for size in SIZES:
             page.set_viewport_size({"width": size[0], "height": size[1]})
             page.wait_for_timeout(1_000)
