@@ -30,9 +30,8 @@ def study_experiment(seed: int = 0) -> ExperimentConfig:
         seed=seed,
         midtrain=MidtrainConfig(
             rounds=3,
-            evaluate_every=48,
-            estep=EStepConfig(updates=45, programs=8, group=8),
-            mstep=MStepConfig(updates=240, programs=16),
+            evaluate_every=46,
+            estep=EStepConfig(updates=24, programs=8, group=8),
+            mstep=MStepConfig(updates=160, programs=16),
         ),
-        tasks=150,
     )

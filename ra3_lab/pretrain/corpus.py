@@ -45,9 +45,8 @@ class CorpusConfig:
     """Fewest and most steps of a pre-training pipeline."""
     rare_rate: float = 0.01
     """Probability of a rare skill per step."""
-    commented: float = 0.3
-    """Share of commented programs among those with three steps or more; shorter ones have a quarter of it. In code at
-    large a minority of functions is commented, and un-commented ones must be learned well too."""
+    commented: float = 0.5
+    """Share of commented programs among those with three steps or more; shorter ones have a quarter of it."""
     comment_every: float = 0.97
     """In a commented program: probability of a comment at each block's start."""
     vague: float = 0.05

@@ -215,13 +215,12 @@ class Split:
 
 
 SPLITS: dict[str, Split] = {
-    "expert": Split(201, 1200, WorldConfig(steps=(6, 7))),
-    "rlvr": Split(202, 600, WorldConfig(steps=(5, 7))),
-    "validation": Split(203, 200, WorldConfig(steps=(8, 9))),
-    "test": Split(204, 300, WorldConfig(steps=(8, 9))),
+    "expert": Split(101, 1200, WorldConfig(steps=(3, 5))),
+    "rlvr": Split(102, 600, WorldConfig(steps=(3, 5))),
+    "validation": Split(103, 200, WorldConfig(steps=(6, 8))),
+    "test": Split(104, 300, WorldConfig(steps=(6, 8))),
 }
-"""Shipped splits. Pre-training draws 2 to 5 steps; expert data is longer than the base handles without thoughts;
-validation and test are longer than any training data."""
+"""Shipped splits. Pre-training draws 2 to 5 steps; validation and test are longer than any training data."""
 
 
 def build_splits() -> dict[str, list[Task]]:
