@@ -46,8 +46,8 @@ lab = start("01 Why mid-training", minutes=1, memory_gb=1)
 # reward, where the treasure is. Tasks differ in where that is.
 
 # %%
-from ra3_lab.theory.worlds import PLAN, rooms_family, walks
 from ra3_lab.theory.mdp import option_model
+from ra3_lab.theory.worlds import PLAN, rooms_family, walks
 
 print("\n".join(PLAN))
 family = rooms_family(gamma=0.95, slip=0.1)
