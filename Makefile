@@ -31,10 +31,10 @@ setup: $(VENV)/.core $(VENV)/.notebook $(VENV)/.dev  ## everything below needs, 
 demo: $(VENV)/.core  ## the main job: RA3 against next-token prediction, live, with a report
 	$(BIN)/python -m ra3_lab demo $(ARGS)
 
-test: $(VENV)/.dev  ## the fast test suite
+test: $(VENV)/.dev $(VENV)/.notebook  ## the fast test suite
 	$(BIN)/python -m ra3_lab test
 
-test-all: $(VENV)/.dev  ## every test, slow ones included
+test-all: $(VENV)/.dev $(VENV)/.notebook  ## every test, slow ones included
 	$(BIN)/python -m ra3_lab test-all
 
 lab: $(VENV)/.notebook  ## open JupyterLab on the notebooks
