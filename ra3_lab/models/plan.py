@@ -10,7 +10,7 @@ activations per token and layer are those that autograd keeps in transformers' L
     DoRA                 that + 2 x (outputs of all seven layers)
 
 numbers, with h hidden size, q = heads x head size, k = key/value heads x head size, i intermediate size, r rank.
-Checkpointing keeps h a layer, and one layer whole. Measured peaks are in `benchmarks/results/plan.json`.
+Checkpointing keeps h a layer, and one layer whole. `benchmarks/plan.py` measures the peaks.
 
 Not counted: fragmentation, other programs, CUDA's own context (about 0.5 GB; `reserve` in data/presets/memory.json).
 """
