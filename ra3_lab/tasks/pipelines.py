@@ -1,7 +1,7 @@
 """The pipelines world: tasks whose programs have known latent structure.
 
-A task's docstring lists n lettered steps *out of order*; the solution carries them out in alphabetical order, each step
-as a block of 1 to 6 plain Python lines:
+A task's docstring lists n lettered steps, half of the time *out of order*; the solution carries them out in
+alphabetical order, each step as a block of 1 to 6 plain Python lines:
 
     def solve(xs):
         \"\"\"Steps c to e:
@@ -17,7 +17,8 @@ Why this world (chosen before any arm was scored; see docs/decisions.md): writin
 serial work - recognise which step the last block was, find its letter, take the next letter, look that step up, write
 it. A thought "# d reverse the list" does that work once, in the open, and every line of the block profits. Letters
 start anywhere, so no count from the top helps; the same skill may come twice, so the code alone does not say where one
-is.
+is. Where the docstring says "in order", the next step is simply the next line: there a thought saves little, as in much
+real code.
 
 Ground truth per task: which line starts which skill. Splits differ in seed and length and share no program.
 """
@@ -76,6 +77,11 @@ class Task:
     """Tests: (arguments, expected value)."""
 
     @property
+    def in_order(self) -> bool:
+        """Whether the docstring lists the steps in the order in which they are carried out."""
+        return self.prompt.splitlines()[1].endswith("in order:")
+
+    @property
     def signature(self) -> tuple:
         """What the program does: the sequence of skills and parameters."""
         return tuple((step.skill, step.value) for step in self.steps)
@@ -93,8 +99,8 @@ class WorldConfig:
     """Number of ways a step may be said (1 or 2)."""
     tests: int = 8
     """Input/expected pairs per task; 0 makes none (pre-training)."""
-    shuffled: bool = True
-    """Whether the docstring lists the steps out of order."""
+    in_order: float = 0.5
+    """Share of tasks whose docstring lists the steps in order and says so; the others list them out of order."""
 
     def __post_init__(self) -> None:
         low, high = self.steps
@@ -104,6 +110,8 @@ class WorldConfig:
             raise ValueError(f"rare_rate={self.rare_rate}: a probability, or negative for 'as common as the others'.")
         if self.paraphrases not in (1, 2):
             raise ValueError(f"paraphrases={self.paraphrases}: 1 or 2.")
+        if not 0 <= self.in_order <= 1:
+            raise ValueError(f"in_order={self.in_order}: a share, 0 to 1.")
         if self.tests < 0:
             raise ValueError(f"tests={self.tests}: 0 or more.")
 
@@ -126,16 +134,16 @@ def draw_task(rng: random.Random, config: WorldConfig, task_id: str = "") -> Tas
             pool = RARE if rng.random() < config.rare_rate else COMMON
         steps.append(_draw_step(rng, pool, label, config))
     steps.append(_draw_step(rng, TERMINAL, labels[-1], config))
-    return build_task(task_id, steps, rng if config.shuffled else None)
+    return build_task(task_id, steps, None if rng.random() < config.in_order else rng)
 
 
 def build_task(task_id: str, steps: Sequence[Step], rng: random.Random | None = None) -> Task:
-    """The task of these steps; `rng` shuffles the docstring's order."""
+    """The task of these steps; `rng` shuffles the docstring's order, without it the docstring says that it is in order."""
     listed = list(steps)
     if rng is not None:
         rng.shuffle(listed)
     doc = "".join(f"    {step.label} {step.phrase}\n" for step in listed)
-    title = f"Steps {steps[0].label} to {steps[-1].label}:"
+    title = f"Steps {steps[0].label} to {steps[-1].label}" + (":" if rng else " in order:")
     prompt = f'def {ENTRY_POINT}(xs):\n    """{title}\n{doc}    """\n'
     lines: list[str] = []
     starts = []
@@ -215,10 +223,10 @@ class Split:
 
 
 SPLITS: dict[str, Split] = {
-    "expert": Split(101, 1200, WorldConfig(steps=(3, 5))),
-    "rlvr": Split(102, 600, WorldConfig(steps=(3, 5))),
-    "validation": Split(103, 200, WorldConfig(steps=(6, 8))),
-    "test": Split(104, 300, WorldConfig(steps=(6, 8))),
+    "expert": Split(301, 1200, WorldConfig(steps=(5, 7))),
+    "rlvr": Split(302, 600, WorldConfig(steps=(5, 7))),
+    "validation": Split(303, 200, WorldConfig(steps=(8, 9))),
+    "test": Split(304, 300, WorldConfig(steps=(8, 9))),
 }
 """Shipped splits. Pre-training draws 2 to 5 steps; validation and test are longer than any training data."""
 
