@@ -145,17 +145,31 @@ COST, PENALTY = 0.3, 0.7
 
 
 def objective_gradient(
-    q, pi, trace: Trace, longest: int, kl: float, floor: float | None, temperature: float = 1.0
+    q,
+    pi,
+    trace: Trace,
+    longest: int,
+    kl: float,
+    floor: float | None,
+    temperature: float = 1.0,
+    hindsight: bool = False,
 ) -> torch.Tensor:
-    """Autograd's gradient of E_q[sum_t log pi(a_t|s_t,z_t) - c thoughts - penalty malformed] - kl KL."""
+    """Autograd's gradient of E_q[sum_t log pi(a_t|s_t,z_t) - c thoughts - penalty malformed] - kl KL.
+
+    In hindsight pi reads the thought drawn before line t + 1 before line t; one that explains nothing is malformed.
+    """
     objective = torch.zeros((), dtype=torch.float64)
     for latents in all_latents(trace, longest):
+        explains = [t > 0 and not trace.lines[t - 1].startswith("#") for t in range(len(latents))]
+        moved = [z if e else Thought(None) for z, e in zip(latents, explains, strict=True)][1:]
+        read = (*moved, Thought(None)) if hindsight else latents
         with torch.no_grad():
-            lines, prior = walk(pi, trace, latents, temperature)
+            lines, prior = walk(pi, trace, read, temperature)
         score = sum(max(float(line), floor) if floor is not None else float(line) for line in lines)
-        for z in latents:
+        for z, explaining in zip(latents, explains, strict=True):
             if z.tokens is not None:
-                score -= COST + PENALTY * (z.cut or not z.tokens)
+                useless = hindsight and not explaining
+                score -= COST + PENALTY * (z.cut or not z.tokens or useless)
         posterior = torch.stack(walk(q, trace, latents, temperature)[1]).sum()
         divergence = posterior - sum(float(p) for p in prior)
         objective = objective + posterior.exp() * (score - kl * divergence)
@@ -163,7 +177,14 @@ def objective_gradient(
 
 
 def expected_update(
-    q, pi, trace: Trace, longest: int, kl: float, floor: float | None, temperature: float = 1.0
+    q,
+    pi,
+    trace: Trace,
+    longest: int,
+    kl: float,
+    floor: float | None,
+    temperature: float = 1.0,
+    hindsight: bool = False,
 ) -> torch.Tensor:
     """The gradient of `EStep`, expected over all groups of two: one call on all pairs of latent sequences.
 
@@ -177,6 +198,7 @@ def expected_update(
         kl=kl,
         floor=floor,
         longest_thought=longest,
+        hindsight=hindsight,
         tokens_at_once=50_000,
     )
     step = EStep(q, pi, TOKENIZER, config, seed=0, precision="fp32")
@@ -212,6 +234,15 @@ def test_expected_gradient_is_the_gradient_of_the_objective(trace, longest, kl, 
     q, pi = tiny(1), tiny(2)
     expected = objective_gradient(q, pi, trace, longest, kl, floor, temperature)
     got = expected_update(q, pi, trace, longest, kl, floor, temperature)
+    assert float(expected.norm()) > 0.05
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("trace", [SHORT, Trace("ab\n", ("a\n", "ba\n"))])
+def test_expected_gradient_in_hindsight(trace):
+    q, pi = tiny(1), tiny(2)
+    expected = objective_gradient(q, pi, trace, 1, 0.0, None, hindsight=True)
+    got = expected_update(q, pi, trace, 1, 0.0, None, hindsight=True)
     assert float(expected.norm()) > 0.05
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
 

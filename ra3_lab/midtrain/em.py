@@ -12,12 +12,13 @@ masks thinking and gives NTP's batches and weights bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
 import tyro
 
+from ra3_lab.midtrain.baselines import Change
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.loop import Clock, EMLoop
 from ra3_lab.midtrain.mstep import MStepConfig
@@ -27,7 +28,7 @@ from ra3_lab.models.variants import Variant
 from ra3_lab.runs.checkpoint import TrainerState, load_module, module_tensors
 from ra3_lab.trace import Trace
 
-METHODS = ("ntp", "prior", "ra3")
+METHODS = ("ntp", "prior", "ra3", "annotator", "resampled")
 SHOWN = 8  # programs per round whose latents a run keeps for people to look at
 
 
@@ -35,14 +36,19 @@ SHOWN = 8  # programs per round whose latents a run keeps for people to look at
 class MidtrainConfig:
     """One mid-training run."""
 
-    method: Literal["ntp", "prior", "ra3"] = "ra3"
-    """ntp (no latents), prior (latents sampled from the model itself) or ra3 (latents discovered by RL)."""
+    method: Literal["ntp", "prior", "ra3", "annotator", "resampled"] = "ra3"
+    """ntp (no latents), prior (latents sampled from the model itself) or ra3 (latents discovered by RL); to compare
+    with: annotator (given latents) and resampled (drawn from the model and kept by likelihood)."""
     seed: int = 0
     """Seed of sampling, data order and adapters."""
     rounds: int = 3
     """EM rounds; updates of both steps are spread evenly over them."""
     infuse_temperature: float = 0.5
     """Temperature at which the M-step's latents are sampled."""
+    change: Change = "none"
+    """What is done to the latents before the M-step: none, or moved, shuffled, filler, random (to take them apart)."""
+    annotation_noise: float = 0.0
+    """Share of an annotator's thoughts that have another one's words (method annotator)."""
     evaluate_every: int = 40
     """M-step updates between two looks at validation; the best checkpoint is kept."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
@@ -67,6 +73,10 @@ class MidtrainConfig:
                 f"estep.updates={self.estep.updates} for rounds={self.rounds}: ra3 needs an E-step update per "
                 "round; lower rounds, or use method prior for thoughts without an E-step."
             )
+        if not 0 <= self.annotation_noise <= 1:
+            raise ValueError(f"annotation_noise={self.annotation_noise}: a share, 0 to 1.")
+        if self.method == "resampled" and not math.isfinite(self.estep.cost):
+            raise ValueError("method resampled with estep.cost=inf: latents are weighed by it; give a finite cost.")
         if self.infuse_temperature < 0:
             raise ValueError(f"infuse_temperature={self.infuse_temperature}: 0 or more.")
 
@@ -127,19 +137,21 @@ def midtrain(
     report: Report | None = None,
     monitor: Callable[[Any, Any], dict] | None = None,
     keeper: Keeper | None = None,
+    annotations: Mapping[str, Trace] | None = None,
 ) -> MidtrainResult:
     """Mid-train a copy of `model` on the expert corpus by the configured method.
 
     `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each
     update; `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth
     one. With a `keeper` the run goes on from its latest state, if there is one, to the same result as without the
-    break. Raises ValueError for an empty corpus.
+    break. `annotations` (trace_id -> annotated trace) is what method annotator reads. Raises ValueError for an empty
+    corpus and for a missing annotation.
     """
     if not corpus:
         raise ValueError("the expert corpus is empty: mid-training needs at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(corpus)]
     check_lengths([tokenizer.encode_trace(trace) for trace in corpus], model.config.max_position_embeddings, names)
-    loop, clock = EMLoop(config, model, tokenizer, corpus), Clock()
+    loop, clock = EMLoop(config, model, tokenizer, corpus, annotations), Clock()
     result = MidtrainResult(loop.pi, 0, 0, 0.0, None)
     if keeper is not None and (saved := keeper.latest()) is not None:
         seconds = loop.restore(saved)

@@ -9,7 +9,8 @@ temporal ELBO with the KL tuned to a cost c per thought.)
 Departures and options. No division by the standard deviation. `kl` adds the ELBO's pull towards pi's own latents: r_t
 -= kl * (log q(z_t) - log pi(z_t)), whose expected gradient is that of -kl * KL(q || pi). `floor` bounds a line's
 log-likelihood. `per_token` takes a line's mean instead of its sum. Thoughts that are empty or cut for length pay
-`penalty`. q is causal: it never sees the line it explains. Not here: hindsight posterior, importance resampling.
+`penalty`. q is causal: it never sees the line it explains, unless `hindsight` lets it write the thought one line later.
+Importance resampling instead of RL is in `baselines.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ra3_lab.models.scoring import (
     thought_mask,
 )
 from ra3_lab.models.tokenizer import FIRST_ACT, FIRST_THOUGHT, LINE, Encoded, LineTokenizer
-from ra3_lab.trace import Trace
+from ra3_lab.trace import Trace, annotate
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class EStepConfig:
     """Nats that an empty or over-long thought costs on top."""
     kl: float = 0.0
     """Weight of KL(q || pi) on the latents."""
+    hindsight: bool = False
+    """Draw a thought with the line it explains in view: q writes it after the line, pi reads it before."""
     per_token: bool = False
     """Reward a line's mean log-likelihood per token instead of its sum."""
     longest_thought: int = 16
@@ -87,6 +90,8 @@ class EStepConfig:
             raise ValueError(f"temperature={self.temperature}: above 0 (the policy gradient needs chance).")
         if self.cost < 0 or math.isnan(self.cost):
             raise ValueError(f"cost={self.cost}: nats per thought, 0 or more (infinity masks thinking).")
+        if self.hindsight and self.kl:
+            raise ValueError(f"hindsight with kl={self.kl}: pi has no latents of its own in hindsight; set kl to 0.")
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,30 @@ def line_lengths(encoded: Sequence[Encoded], lines: int) -> torch.Tensor:
     return counts.clamp(min=1)
 
 
+def explain_before(trace: Trace) -> Trace:
+    """A trace whose thoughts were drawn in hindsight with each moved before the line that it explains: from the next
+    line's place to this one's.
+
+    What was drawn before the first line, or after a line where no latent is offered, explains nothing and is dropped.
+    """
+    moved = [*trace.latents[1:], None]
+    return annotate(trace, [z if offered else None for z, offered in zip(moved, trace.offered, strict=True)])
+
+
+def _in_hindsight(rollout: Rollout) -> Rollout:
+    return Rollout(explain_before(rollout.trace), (*rollout.cut[1:], False), (*rollout.thought_ids[1:], None))
+
+
+def wasted_mask(rollouts: Sequence[Rollout], lines: int) -> torch.Tensor:
+    """(B, lines) whether a thought was drawn before the line that `explain_before` drops."""
+    mask = torch.zeros((len(rollouts), lines), dtype=torch.bool)
+    for row, rollout in enumerate(rollouts):
+        explains = (False, *rollout.trace.offered)
+        for t, thought in enumerate(rollout.trace.latents):
+            mask[row, t] = thought is not None and not explains[t]
+    return mask
+
+
 class EStep:
     """q, its optimiser and the frozen pi it is rewarded by, an update at a time."""
 
@@ -191,7 +220,11 @@ class EStep:
         side."""
         config = self.config
         encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
-        under_pi = score_traces(self.pi, encoded, self.tokenizer, config.tokens_at_once, self.precision)
+        read, wasted = encoded, wasted_mask(rollouts, max(e.lines for e in encoded))
+        if config.hindsight:
+            rollouts = [_in_hindsight(rollout) for rollout in rollouts]
+            read = [rollout.encode(self.tokenizer) for rollout in rollouts]
+        under_pi = score_traces(self.pi, read, self.tokenizer, config.tokens_at_once, self.precision)
         line = under_pi.line
         if config.per_token:
             line = line / line_lengths(encoded, line.shape[1])
@@ -206,7 +239,12 @@ class EStep:
                 for model in (self.q, self.pi)
             )
             reward = reward - config.kl * (q_latent - pi_latent)
+        if config.hindsight:
+            waste = (cost + config.penalty) * wasted
+            reward = reward - torch.nn.functional.pad(waste[:, 1:], (0, 1))
         returns = reward_to_go(reward, config.discount, config.horizon)  # (B, L)
+        if config.hindsight:  # the decision before line t is about line t - 1
+            returns = torch.cat([returns[:, :1] - waste[:, :1], returns[:, :-1]], 1)
         advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists
         record = {
             "return": float(reward.sum() / len(encoded)),

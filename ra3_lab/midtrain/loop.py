@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ra3_lab.midtrain.estep import EStep
+from ra3_lab.midtrain.baselines import annotated, change_latents, resampled
+from ra3_lab.midtrain.estep import EStep, explain_before
 from ra3_lab.midtrain.mstep import FineTuner, program_order
 from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.decoder import Decoder
@@ -68,8 +69,15 @@ class EMLoop:
     """Where the EM loop stands: models, optimisers, generator, counters; can be captured and restored between
     updates."""
 
-    def __init__(self, config: MidtrainConfig, model: Any, tokenizer: LineTokenizer, corpus: Sequence[Trace]) -> None:
-        self.config, self.tokenizer, self.corpus = config, tokenizer, corpus
+    def __init__(
+        self,
+        config: MidtrainConfig,
+        model: Any,
+        tokenizer: LineTokenizer,
+        corpus: Sequence[Trace],
+        annotations: Mapping[str, Trace] | None = None,
+    ) -> None:
+        self.config, self.tokenizer, self.corpus, self.annotations = config, tokenizer, corpus, annotations or {}
         examples = [tokenizer.encode_trace(trace).ids.tolist() for trace in corpus[:64]]  # for --adapter eva
         self.pi = prepare(model, config.variant, config.seed, examples=examples)
         self.base = twin(self.pi) if config.method == "prior" else None
@@ -116,18 +124,27 @@ class EMLoop:
         if self.estep is not None:
             self.estep_tokens += self.estep.tokens
             self.estep = None
-        source = self.q if self.plan[self.round][0] else self.base
-        config = self.config
-        self.infused = infuse(
-            source,
-            self.tokenizer,
-            self.visits(),
-            config.infuse_temperature,
-            config.estep.longest_thought,
-            config.precision,
-            config.seed,
-            self.round,
-        )
+        config, visits = self.config, self.visits()
+        rng = np.random.default_rng([config.seed, self.round, 0xBA5E])
+        if config.method == "annotator":
+            self.infused = annotated(visits, self.annotations, config.annotation_noise, rng)
+        else:
+            self.infused = self._drawn(visits)
+        self.infused = change_latents(self.infused, config.change, rng)
+
+    def _drawn(self, visits: list[Trace]) -> list[Trace]:
+        """Latents for these visits, each drawn anew: from q, from the base (prior), from pi by likelihood (resampled);
+        none for NTP."""
+        config, update = self.config, 1_000_000 + self.round
+        source = self.q if self.plan[self.round][0] else self.pi if config.method == "resampled" else self.base
+        draw = (config.infuse_temperature, config.estep.longest_thought, config.precision, config.seed)
+        if config.method == "resampled":
+            estep = config.estep
+            return resampled(source, self.tokenizer, visits, estep.group, estep.cost, *draw, update=update)
+        drawn = infuse(source, self.tokenizer, visits, *draw, self.round)
+        if config.method == "ra3" and config.estep.hindsight:
+            drawn = [explain_before(trace) for trace in drawn]
+        return drawn
 
     def visits(self) -> list[Trace]:
         """The programs of this round's M-step in order, without latents."""

@@ -138,7 +138,7 @@ def draw_task(rng: random.Random, config: WorldConfig, task_id: str = "") -> Tas
 
 
 def build_task(task_id: str, steps: Sequence[Step], rng: random.Random | None = None) -> Task:
-    """The task of these steps; `rng` shuffles the docstring's order, without it the docstring says that it is in order."""
+    """The task of these steps; `rng` shuffles the docstring, which without it says that its steps are in order."""
     listed = list(steps)
     if rng is not None:
         rng.shuffle(listed)
