@@ -94,7 +94,7 @@ def test_every_arm_spends_the_same_updates_and_sees_the_same_programs(thinker, s
 
     monkeypatch.setattr(FineTuner, "update", noting)
     programs, thoughts = {}, {}
-    for method in em.METHODS:
+    for method in ("ntp", "prior", "ra3"):
         seen.clear()
         result = midtrain(replace(CONFIG, method=method), thinker, small_tokenizer, CORPUS)
         assert result.updates == ESTEP.updates + MSTEP.updates
@@ -105,7 +105,7 @@ def test_every_arm_spends_the_same_updates_and_sees_the_same_programs(thinker, s
     assert thoughts["ntp"] == 0 < min(thoughts["prior"], thoughts["ra3"])
 
 
-@pytest.mark.parametrize("method", em.METHODS)
+@pytest.mark.parametrize("method", [m for m in em.METHODS if m != "annotator"])
 def test_equal_seeds_give_equal_weights(thinker, small_tokenizer, method):
     config = replace(CONFIG, method=method, seed=5)
     one = midtrain(config, thinker, small_tokenizer, CORPUS)
