@@ -28,9 +28,11 @@ T = TypeVar("T")
 _FLAGS = ("settings", "resume", "json")  # of the command line only, see commands/output.py
 
 
-def load_config(cls: type[T], source: str | Path | Mapping[str, Any]) -> T:
-    """An instance of a settings dataclass from a .toml or .json file, or from a mapping; what is left out keeps its
-    default.
+def load_config(
+    cls: type[T], source: str | Path | Mapping[str, Any], base: T | None = None, name: str = "settings"
+) -> T:
+    """An instance of a settings dataclass from a .toml or .json file, or from a mapping, which `name` stands for in
+    messages; what is left out is as in `base`, or keeps its default.
 
     Raises FileNotFoundError, and ValueError naming file, key, value and what is allowed.
 
@@ -42,8 +44,8 @@ def load_config(cls: type[T], source: str | Path | Mapping[str, Any]) -> T:
     ...
     ValueError: settings: there is no 'estep.costs'; did you mean 'estep.cost'?
     """
-    values, where = (source, "settings") if isinstance(source, Mapping) else (read_settings(Path(source)), str(source))
-    return _build(cls, None, values, where, "")
+    values, where = (source, name) if isinstance(source, Mapping) else (read_settings(Path(source)), str(source))
+    return _build(cls, base, values, where, "")
 
 
 def read_settings(path: Path) -> dict[str, Any]:

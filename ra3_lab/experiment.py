@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ra3_lab.evaluate.annotation import thought_gains
-from ra3_lab.evaluate.latents import describe_latents, evaluate_latents, trace_of
+from ra3_lab.evaluate.latents import describe_latents, evaluate_latents, trace_of, true_trace
 from ra3_lab.evaluate.passk import paired_difference_ci
 from ra3_lab.evaluate.programs import ProgramScores, evaluate_programs
 from ra3_lab.evaluate.seeds import PAIRS
+from ra3_lab.midtrain.baselines import one_action
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import score_traces
 from ra3_lab.models.decoder import Decoder
@@ -103,6 +104,7 @@ def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str,
         "pass@4": many.mean,
         "ci95": [first.low, first.high],
         "by_length": {str(length): value for length, value in scores.by_length().items()},
+        "by_listing": scores.by_listing(),
         "thoughts_per_program": float(scores.thoughts.mean()),
         "ended": scores.ended,
         "updates": result.updates if result else 0,
@@ -112,16 +114,112 @@ def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str,
     }
 
 
+@dataclass(frozen=True)
+class Field:
+    """The tasks of an experiment, each used for one thing only."""
+
+    training: list[Task]
+    """Expert programs to train on."""
+    watched: list[Task]
+    """Expert programs kept out of training, on which latents are measured."""
+    validation: list[Task]
+    """Tasks by which a checkpoint is chosen."""
+    tests: dict[str, list[Task]]
+    """Held-out tasks by split."""
+
+
+def field_of(config: ExperimentConfig) -> Field:
+    """The shipped splits, cut as the configuration says."""
+    expert = load_split("expert")
+    return Field(
+        expert[config.monitor_programs :][: config.corpus],
+        expert[: config.monitor_programs],
+        load_split("validation")[: config.validation_tasks],
+        {split: load_split(split)[: config.tasks] for split in config.splits},
+    )
+
+
+@dataclass
+class ArmResult:
+    """What one arm leaves behind."""
+
+    scores: dict[str, dict]
+    """Its row of the table, by split."""
+    correct: dict[str, list[list[bool]]]
+    """(tasks, samples) whether the sample passed, by split."""
+    trained: MidtrainResult | None
+    """Models and history; None for the base."""
+    latents: dict[str, Any] | None = None
+    """What its latents on the watched programs are worth (`describe_latents`)."""
+    rollouts: list[Rollout] = field(default_factory=list)
+    """Those latents."""
+
+
+def run_arm(
+    config: ExperimentConfig,
+    arm: str,
+    settings: MidtrainConfig | None,
+    tasks: Field,
+    model: Any,
+    tokenizer: LineTokenizer,
+    say: Callable[[str], None],
+    one_latent: bool = False,
+) -> ArmResult:
+    """Train one arm on the expert programs (the base is taken as it is, `settings` None) and score it on every split.
+
+    `one_latent` makes every program a single action, with one latent before it.
+    """
+    precision = config.midtrain.precision
+    corpus = [one_action(trace_of(task)) if one_latent else trace_of(task) for task in tasks.training]
+
+    def validate(candidate: Any) -> float:
+        scores = evaluate_programs(
+            candidate, tokenizer, tasks.validation, 2, config.temperature, config.seed, precision
+        )
+        return float(scores.correct.mean())
+
+    trained = settings and midtrain(
+        settings,
+        model,
+        tokenizer,
+        corpus,
+        validate,
+        report=_narrate(arm, say),
+        monitor=watch(tokenizer, tasks.watched, settings) if settings.method == "ra3" and not one_latent else None,
+        annotations={task.task_id: true_trace(task) for task in tasks.training},
+    )
+    policy = trained.model if trained else model
+    result = ArmResult({}, {}, trained)
+    for split, held_out in tasks.tests.items():
+        found = evaluate_programs(
+            policy,
+            tokenizer,
+            held_out,
+            config.samples,
+            config.temperature,
+            config.seed,
+            precision,
+            progress=lambda done, total: say(f"{arm}: sampled programs for {done} of {total} tasks"),
+        )
+        result.scores[split] = row = summarise(found, trained)
+        result.correct[split] = found.correct.tolist()
+        low, high = row["ci95"]
+        say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}], pass@4 {row['pass@4']:.3f}")
+    if settings is None or settings.method == "ra3":
+        source = (trained.q or policy) if trained else policy
+        how = (config.seed, config.midtrain.estep.temperature, precision)
+        result.latents, result.rollouts = evaluate_latents(source, tokenizer, tasks.watched, *how)
+    return result
+
+
 @dataclass
 class ExperimentResult:
     """Everything an experiment leaves behind."""
 
     record: dict[str, Any]
     """Plain data for report.html and summary.json."""
-    correct: dict[str, dict[str, list[list[bool]]]]
-    """Per split and arm, (tasks, samples) whether the sample passed: for paired intervals over seeds."""
-    results: dict[str, MidtrainResult]
-    """Per trained arm its models and history."""
+    arms: dict[str, ArmResult]
+    """Per arm its scores and models."""
 
 
 def run_experiment(
@@ -132,100 +230,62 @@ def run_experiment(
 ) -> ExperimentResult:
     """Train and score the arms. `say` gets progress lines."""
     start = time.perf_counter()
-    expert, validation = load_split("expert"), load_split("validation")[: config.validation_tasks]
-    tests = {split: load_split(split)[: config.tasks] for split in config.splits}
-    watched, training = expert[: config.monitor_programs], expert[config.monitor_programs :][: config.corpus]
-    corpus = [trace_of(task) for task in training]
-    precision, temperature = config.midtrain.precision, config.midtrain.estep.temperature
+    tasks = field_of(config)
+    arms = {
+        arm: run_arm(config, arm, None if arm == "base" else arm_config(config, arm), tasks, model, tokenizer, say)
+        for arm in config.arms
+    }
+    first = config.splits[0]
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "title": "RA3 on pipelines",
         "seed": config.seed,
         "versions": versions(),
         "config": asdict(config),
-        "budget": _budget(config, len(corpus)),
-        "segmentation": {},
+        "budget": _budget(config, len(tasks.training)),
+        "segmentation": {arm: result.latents for arm, result in arms.items() if result.latents},
         "estep": [],
         "monitor": [],
         "mstep": {},
         "validation": {},
         "examples": [],
     }
-    scores: dict[str, dict] = {split: {} for split in tests}
-    correct: dict[str, dict] = {split: {} for split in tests}
-    results: dict[str, MidtrainResult] = {}
-
-    def score(arm: str, trained: Any, result: MidtrainResult | None) -> None:
-        for split, tasks in tests.items():
-            found = evaluate_programs(
-                trained,
-                tokenizer,
-                tasks,
-                config.samples,
-                config.temperature,
-                config.seed,
-                precision,
-                progress=lambda done, total: say(f"{arm}: sampled programs for {done} of {total} tasks"),
-            )
-            scores[split][arm] = row = summarise(found, result)
-            correct[split][arm] = found.correct.tolist()
-            low, high = row["ci95"]
-            say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}], pass@4 {row['pass@4']:.3f}")
-
-    record["segmentation"]["base"], _ = evaluate_latents(model, tokenizer, watched, config.seed, temperature, precision)
-    for arm in config.arms:
-        if arm == "base":
-            score(arm, model, None)
+    for arm, result in arms.items():
+        if result.trained is None:
             continue
-        settings = arm_config(config, arm)
-
-        def validate(candidate: Any) -> float:
-            return float(
-                evaluate_programs(
-                    candidate, tokenizer, validation, 2, config.temperature, config.seed, precision
-                ).correct.mean()
-            )
-
-        results[arm] = result = midtrain(
-            settings,
-            model,
-            tokenizer,
-            corpus,
-            validate,
-            report=_narrate(arm, say),
-            monitor=watch(tokenizer, watched, settings) if arm == "ra3" else None,
-        )
-        record["mstep"][arm] = [pick(r, "update", "loss") for r in result.history if r["stage"] == "mstep"]
-        record["validation"][arm] = [pick(r, "update", "score") for r in result.history if r["stage"] == "validation"]
+        history = result.trained.history
+        record["mstep"][arm] = [pick(r, "update", "loss") for r in history if r["stage"] == "mstep"]
+        record["validation"][arm] = [pick(r, "update", "score") for r in history if r["stage"] == "validation"]
         if arm == "ra3":
-            record["estep"] = [
-                pick(r, "update", "round", "return", "line_logp", "think_share")
-                for r in result.history
-                if r["stage"] == "estep"
-            ]
-            record["monitor"] = [pick(r, "update", "round") | r["held_out"] for r in result.history if "held_out" in r]
-            found, rollouts = evaluate_latents(
-                result.q or result.model, tokenizer, watched, config.seed, temperature, precision
-            )
-            record["segmentation"]["ra3"] = found
-            record["examples"] = [
-                _example(task, rollout, thought_gains(result.model, tokenizer, rollout, precision))
-                for task, rollout in list(zip(watched, rollouts, strict=True))[:6]
-            ]
-        score(arm, result.model, result)
-    record["scores"] = scores
-    record["differences"] = _differences(correct[config.splits[0]])
+            record |= _discovery(result, tasks.watched, tokenizer, config.midtrain.precision)
+    record["scores"] = {split: {arm: result.scores[split] for arm, result in arms.items()} for split in config.splits}
+    record["differences"] = _differences({arm: result.correct[first] for arm, result in arms.items()})
     seconds = round(time.perf_counter() - start, 1)
-    segmentation = record["segmentation"].get("ra3", record["segmentation"]["base"])
-    record["summary"] = {
-        "schema_version": SCHEMA_VERSION,
-        "seconds": seconds,
-        "think_share": segmentation["think_share"],
-        "segmentation": pick(segmentation, "precision", "recall", "f1"),
-        "arms": scores[config.splits[0]],
-    }
+    record["summary"] = {"schema_version": SCHEMA_VERSION, "seconds": seconds}
+    if record["segmentation"]:
+        found = record["segmentation"].get("ra3") or record["segmentation"]["base"]
+        record["summary"] |= {
+            "think_share": found["think_share"],
+            "segmentation": pick(found, "precision", "recall", "f1"),
+        }
+    record["summary"]["arms"] = record["scores"][first]
     record["seconds"] = seconds
-    return ExperimentResult(record, correct, results)
+    return ExperimentResult(record, arms)
+
+
+def _discovery(result: ArmResult, watched: Sequence[Task], tokenizer: LineTokenizer, precision: str) -> dict[str, Any]:
+    """RA3's E-step as it went, and annotated programs."""
+    assert result.trained is not None
+    policy, history = result.trained.model, result.trained.history
+    keys = ("update", "round", "return", "line_logp", "think_share")
+    return {
+        "estep": [pick(r, *keys) for r in history if r["stage"] == "estep"],
+        "monitor": [pick(r, "update", "round") | r["held_out"] for r in history if "held_out" in r],
+        "examples": [
+            _example(task, rollout, thought_gains(policy, tokenizer, rollout, precision))
+            for task, rollout in list(zip(watched, result.rollouts, strict=True))[:6]
+        ],
+    }
 
 
 def _budget(config: ExperimentConfig, programs: int) -> dict[str, float]:

@@ -166,7 +166,7 @@ def test_one_set_of_fields_for_python_and_files(tmp_path):
         ("zzz = 1", "there is no 'zzz'; there are method, seed, rounds"),
         ("rounds = 2.5", r"rounds = 2\.5: a whole number is wanted"),
         ("seed = true", "seed = True: a whole number is wanted"),
-        ('method = "sft"', "method = 'sft': one of 'ntp', 'prior', 'ra3' is wanted"),
+        ('method = "sft"', "method = 'sft': one of 'ntp', 'prior', 'ra3', 'annotator', 'resampled' is wanted"),
         ("estep = 3", "estep = 3: a table of settings is wanted"),
         ('[estep]\nfloor = "low"', r"estep\.floor = 'low': a number or none is wanted"),
         ("[estep]\ngroup = 1", r"a\.toml: group=1: the leave-one-out"),

@@ -205,7 +205,7 @@ def test_program_order_is_a_shuffle_of_epochs_and_a_prefix_of_longer_orders():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MidtrainConfig(method="sft"), "method='sft'.*ntp, prior, ra3"),
+        (lambda: MidtrainConfig(method="sft"), "method=.sft.*ntp, prior, ra3"),
         (lambda: MidtrainConfig(rounds=0), "rounds=0"),
         (lambda: MidtrainConfig(rounds=7, mstep=MSTEP), "rounds=7.*6"),
         (lambda: MidtrainConfig(rounds=5, estep=ESTEP, mstep=MSTEP), "updates=4 for rounds=5.*prior"),

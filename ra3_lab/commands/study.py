@@ -1,56 +1,79 @@
-"""`ra3-lab study`: the arms over several seeds, with paired intervals over seeds and tasks."""
+"""`ra3-lab study`: a declarative comparison, arm by arm, with paired intervals over seeds and tasks."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ra3_lab.commands.output import Json, results
 
 
-def run(out: Path, seeds: tuple[int, ...] = (0, 1, 2), splits: tuple[str, ...] = ("test",), threads: int = 2) -> int:
-    """Run base, ntp, prior and ra3 with the study settings for each seed.
+def run(
+    spec: Annotated[str, tyro.conf.Positional],
+    out: Path | None = None,
+    seeds: tuple[int, ...] | None = None,
+    arms: tuple[str, ...] | None = None,
+    plan: bool = False,
+    threads: int = 1,
+    json: Json = None,
+) -> int:
+    """Run the arms of SPEC with each seed, and write records.jsonl, a table per split and report.html to OUT.
 
-    Finished seeds in OUT are kept and not run again.
+    SPEC is a .toml or .json file, or a shipped study by name (main, tuning, ...). Finished arms in OUT are kept and not
+    run again, so a stopped study goes on where it was.
 
-    Example: ra3-lab study --out runs/study --seeds 0 1 2 --splits test
+    Example: ra3-lab study main --plan
+
+    Example: ra3-lab study main --out runs/main --seeds 0 1 2
 
     Args:
-        out: Folder for one record per seed and a table per split.
-        seeds: Training seeds.
-        splits: Held-out splits to score on, the one that counts first.
+        spec: File, or name of a shipped study.
+        out: Folder for records, tables and page; by default runs/ and the spec's name.
+        seeds: Training seeds instead of the spec's.
+        arms: Only these arms.
+        plan: Time a few updates and print minutes per arm, and run nothing.
         threads: CPU threads.
+        json: Write the tables as JSON to FILE, or to stdout; progress then goes to stderr.
     """
     import torch
 
     from ra3_lab.evaluate.seeds import summarise_seeds
-    from ra3_lab.experiment import run_experiment
-    from ra3_lab.models.load import load_model
-    from ra3_lab.presets import study_experiment
+    from ra3_lab.explore.study_page import render_study
     from ra3_lab.runs import narrator, write_json
+    from ra3_lab.study import load_spec, minutes, run_study, seed_records
 
-    torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
-    model, tokenizer = load_model("embedded", "cpu")
-    for seed in seeds:
-        path = out / f"seed{seed}.json"
-        if path.exists():
-            print(f"seed {seed} is done ({path})")
-            continue
-        config = replace(study_experiment(seed), splits=splits)
-        with narrator() as say:
-            result = run_experiment(config, model, tokenizer, say)
-        write_json(path, {**result.record, "correct": result.correct})
-    records = [json.loads((out / f"seed{seed}.json").read_text(encoding="utf-8")) for seed in seeds]
-    for split in splits:
-        table = summarise_seeds([_of_split(record, split) for record in records])
-        write_json(out / f"table_{split}.json", table)
-        print(f"\n{split}\n{render(table)}")
+    with results("study", json) as emit:
+        torch.set_num_threads(threads)
+        chosen = load_spec(spec)
+        if arms is not None:
+            known = [arm.name for arm in chosen.arms]
+            if unknown := [name for name in arms if name not in known]:
+                raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
+            chosen = replace(chosen, arms=tuple(arm for arm in chosen.arms if arm.name in arms))
+        if seeds is not None:
+            chosen = replace(chosen, seeds=seeds)
+        if plan:
+            rows = minutes(chosen)
+            for name, each in rows:
+                print(f"{name:<24} {each:6.1f} minutes a seed")
+            whole = len(chosen.seeds) * sum(each for _, each in rows)
+            print(f"{'all arms and seeds':<24} {whole:6.1f} minutes, with {threads} thread{'s' * (threads > 1)}")
+            emit({"minutes": dict(rows), "all": whole})
+            return 0
+        folder = out or Path("runs") / Path(spec).stem
+        with narrator(15) as say:
+            records = run_study(chosen, folder, say)
+        tables = {split: summarise_seeds(seed_records(records, split)) for split in chosen.splits}
+        for split, table in tables.items():
+            write_json(folder / f"table_{split}.json", table)
+            print(f"\n{split}\n{render(table)}")
+        (folder / "report.html").write_text(render_study(chosen, records, tables), encoding="utf-8")
+        print(f"\nopen {folder / 'report.html'} in a browser")
+        emit({"out": folder, "tables": tables})
     return 0
-
-
-def _of_split(record: dict, split: str) -> dict:
-    """A seed's record as `summarise_seeds` reads it, for one split."""
-    return {**record, "correct": record["correct"][split], "summary": {"arms": record["scores"][split]}}
 
 
 def render(table: dict) -> str:

@@ -27,6 +27,8 @@ class ProgramScores:
     """(tasks, n) bool: sample passed every test."""
     steps: np.ndarray
     """(tasks,) steps of each task's pipeline."""
+    in_order: np.ndarray
+    """(tasks,) bool: the task lists its steps in order."""
     thoughts: np.ndarray
     """(tasks, n) comment lines per program."""
     ended: float
@@ -43,6 +45,11 @@ class ProgramScores:
     def by_length(self) -> dict[int, float]:
         """pass@1 by number of steps."""
         return {int(n): float(self.correct[self.steps == n].mean()) for n in np.unique(self.steps)}
+
+    def by_listing(self) -> dict[str, float]:
+        """pass@1 of the tasks that list their steps in order, and of the others."""
+        kinds = {"in order": self.in_order, "out of order": ~self.in_order}
+        return {name: float(self.correct[rows].mean()) for name, rows in kinds.items() if rows.any()}
 
 
 def evaluate_programs(
@@ -94,6 +101,7 @@ def evaluate_programs(
     return ProgramScores(
         correct=np.array([v.passed for v in verdicts]).reshape(shape),
         steps=np.array([len(task.steps) for task in tasks]),
+        in_order=np.array([task.in_order for task in tasks]),
         thoughts=np.array([[_comments(text) for text in row] for row in texts]),
         ended=float(np.mean([c.ended for row in completions for c in row])),
         programs=tuple(tuple(row) for row in texts),

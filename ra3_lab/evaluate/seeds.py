@@ -49,8 +49,9 @@ def _arm(rows: Sequence[dict[str, Any]], passed: np.ndarray) -> dict[str, Any]:
         "by_seed": passed.mean(axis=1).tolist(),
         "pass@4": float(np.mean([row["pass@4"] for row in rows])),
         **{key: float(np.mean([row[key] for row in rows])) for key in ARM_MEANS},
-        "by_length": {
-            length: float(np.mean([row["by_length"][length] for row in rows])) for length in rows[0]["by_length"]
+        **{
+            group: {name: float(np.mean([row[group][name] for row in rows])) for name in rows[0][group]}
+            for group in ("by_length", "by_listing")
         },
     }
 

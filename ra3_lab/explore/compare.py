@@ -17,7 +17,6 @@ from ra3_lab.explore.explorer import Control, Explorer
 from ra3_lab.explore.figures import STYLES, dress
 from ra3_lab.explore.findings import MISSING, Twin, arm_label, curves, ending, in_order, is_number, number, thin
 from ra3_lab.explore.view import View
-from ra3_lab.records import load_record
 from ra3_lab.rlvr.curves import over_seeds
 
 MEASURES = {
@@ -30,10 +29,12 @@ _OTHER = ("#CC79A7", "triangle-up", "longdash")
 
 def read_records(folder: str | Path) -> list[dict[str, Any]]:
     """The records of a study's folder, one a seed. Raises FileNotFoundError where there are none."""
-    paths = sorted(Path(folder).glob("seed*.json"))
-    if not paths:
-        raise FileNotFoundError(f"no seed*.json in {folder}: give the folder that `ra3-lab study --out` wrote.")
-    return [load_record(path) for path in paths]
+    from ra3_lab.study import read_study, seed_records
+
+    records = read_study(Path(folder))
+    if not records:
+        raise FileNotFoundError(f"no records.jsonl in {folder}: give the folder that `ra3-lab study --out` wrote.")
+    return seed_records(records, next(iter(records[0]["scores"])))
 
 
 def run_comparison(records: Sequence[Mapping[str, Any]]) -> Explorer:

@@ -1,0 +1,167 @@
+"""Run a study arm by arm: each finished arm is one line of records.jsonl, and what is there is not run again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ra3_lab.experiment import ArmResult, field_of, pick, run_arm
+from ra3_lab.models.load import load_model
+from ra3_lab.runs import JsonLines, read_jsonl, write_json
+from ra3_lab.runs.files import plain
+from ra3_lab.runs.provenance import versions
+from ra3_lab.study.spec import ArmSpec, StudySpec
+
+RECORDS = "records.jsonl"
+
+
+def run_study(spec: StudySpec, out: Path, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Run what `out` does not hold yet, arm by arm and seed by seed (all arms of a seed first); returns all records.
+
+    Raises ValueError where `out` holds an arm of this name that was run with other settings.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / RECORDS
+    _drop_torn_line(path)
+    records = read_study(out)
+    done = {(record["arm"], record["seed"]): record for record in records}
+    append = JsonLines(path)
+    wanted = [(arm, seed) for seed in spec.seeds for arm in spec.arms]
+    for number, (arm, seed) in enumerate(wanted, 1):
+        made_by = json.loads(json.dumps(plain(spec.fingerprint(arm, seed))))
+        if (arm.name, seed) in done:
+            if done[arm.name, seed]["made_by"] != made_by:
+                raise ValueError(
+                    f"{path} holds arm {arm.name!r} at seed {seed} run with other settings: rename the arm, or choose "
+                    "another --out."
+                )
+            continue
+        say(f"arm {arm.name}, seed {seed} ({number} of {len(wanted)})")
+        record = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, **_run(spec, arm, seed, say)}
+        append(record)
+        append.sync()
+        records.append({**record})
+    write_json(out / "spec.json", {"schema_version": 1, **plain(spec)})
+    keys = {(arm.name, seed) for arm, seed in wanted}
+    return [record for record in records if (record["arm"], record["seed"]) in keys]
+
+
+def _run(spec: StudySpec, arm: ArmSpec, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train and score one arm at one seed."""
+    start = time.perf_counter()
+    model, tokenizer = load_model(arm.model, "cpu")
+    config, settings = spec.experiment(arm, seed), spec.settings(arm, seed)
+    tasks = field_of(config)
+    result = run_arm(config, arm.name, settings, tasks, model, tokenizer, say, arm.one_latent)
+    return _record(result) | {"minutes": round((time.perf_counter() - start) / 60, 2), "versions": versions()}
+
+
+def _record(result: ArmResult) -> dict[str, Any]:
+    """An arm's result as plain data: rows, verdicts as strings of 0 and 1, and curves."""
+    history = result.trained.history if result.trained else []
+    return {
+        "scores": result.scores,
+        "correct": {
+            split: ["".join("01"[passed] for passed in row) for row in rows] for split, rows in result.correct.items()
+        },
+        "latents": result.latents,
+        "mstep": [pick(r, "update", "loss") for r in history if r["stage"] == "mstep"],
+        "validation": [pick(r, "update", "score") for r in history if r["stage"] == "validation"],
+        "estep": [
+            pick(r, "update", "round", "return", "line_logp", "think_share") for r in history if r["stage"] == "estep"
+        ],
+        "monitor": [pick(r, "update", "round") | r["held_out"] for r in history if "held_out" in r],
+    }
+
+
+def read_study(out: Path) -> list[dict[str, Any]]:
+    """The finished arms in a study's folder."""
+    return read_jsonl(out / RECORDS)
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill tore, so that the next record begins on a line of its own."""
+    if path.exists() and not (text := path.read_bytes()).endswith(b"\n") and text:
+        with open(path, "r+b") as file:
+            file.truncate(text.rfind(b"\n") + 1)
+
+
+def seed_records(records: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
+    """One record a seed, as `summarise_seeds` and the explorers read it; only arms that every seed has."""
+    seeds = sorted({record["seed"] for record in records})
+    by_seed = {seed: {r["arm"]: r for r in records if r["seed"] == seed} for seed in seeds}
+    arms = [arm for arm in dict.fromkeys(r["arm"] for r in records) if all(arm in by_seed[seed] for seed in seeds)]
+    return [
+        {
+            "schema_version": 1,
+            "seed": seed,
+            "versions": found[arms[0]]["versions"],
+            "correct": {arm: [[c == "1" for c in row] for row in found[arm]["correct"][split]] for arm in arms},
+            "summary": {"arms": {arm: found[arm]["scores"][split] for arm in arms}},
+            "segmentation": {arm: found[arm]["latents"] for arm in arms if found[arm]["latents"]},
+            "mstep": {arm: found[arm]["mstep"] for arm in arms if found[arm]["mstep"]},
+            "validation": {arm: found[arm]["validation"] for arm in arms if found[arm]["validation"]},
+            "estep": found["ra3"]["estep"] if "ra3" in found else [],
+            "monitor": found["ra3"]["monitor"] if "ra3" in found else [],
+        }
+        for seed, found in by_seed.items()
+        if arms
+    ]
+
+
+def minutes(spec: StudySpec) -> list[tuple[str, float]]:
+    """(arm, minutes of one seed), from a few updates and samples timed here and now."""
+    from dataclasses import replace
+
+    timed: dict[tuple, tuple[float, float, float]] = {}
+    rows = []
+    for arm in spec.arms:
+        settings, config = spec.settings(arm, spec.seeds[0]), spec.experiment(arm, spec.seeds[0])
+        probe = settings or spec.midtrain
+        key = (arm.model, arm.method, arm.one_latent, probe.estep.programs, probe.estep.group, probe.mstep.programs)
+        if key not in timed:
+            timed[key] = _time(arm, replace(probe, method=probe.method if settings else "ntp"), config)
+        per_estep, per_mstep, per_task = timed[key]
+        tasks = field_of(config)
+        held_out = sum(len(rows) for rows in tasks.tests.values()) * config.samples
+        seconds = per_task * held_out
+        if settings is not None:
+            esteps = settings.estep.updates if settings.method == "ra3" else 0
+            msteps = settings.mstep.updates + settings.estep.updates - esteps
+            looks = -(-msteps // settings.evaluate_every)
+            seconds += per_estep * esteps + per_mstep * msteps + per_task * looks * 2 * len(tasks.validation)
+        rows.append((arm.name, seconds / 60))
+    return rows
+
+
+def _time(arm: ArmSpec, settings: Any, config: Any) -> tuple[float, float, float]:
+    """Seconds of an E-step update, of an M-step update, and of a sampled program."""
+    from dataclasses import replace
+
+    from ra3_lab.evaluate.programs import evaluate_programs
+
+    model, tokenizer = load_model(arm.model, "cpu")
+    tasks = field_of(config)
+    field = replace(
+        tasks, training=tasks.training[:64], validation=tasks.validation[:4], tests={}, watched=tasks.watched[:1]
+    )
+    two = {"evaluate_every": 10**6, "rounds": 1, "mstep": replace(settings.mstep, updates=2)}
+    short = replace(settings, estep=replace(settings.estep, updates=2), **two)
+    result = run_arm(config, arm.name, short, field, model, tokenizer, lambda text: None, arm.one_latent).trained
+    assert result is not None
+    at: dict[str, list[float]] = {}
+    before = 0.0
+    for record in result.history:
+        at.setdefault(record["stage"], []).append(record["seconds"] - before)
+        before = record["seconds"]
+    start = time.perf_counter()
+    evaluate_programs(model, tokenizer, tasks.validation[:8], 4, precision=settings.precision)
+    per_sample = (time.perf_counter() - start) / 32
+
+    def mean(stage: str) -> float:
+        return sum(at.get(stage, [])) / max(len(at.get(stage, [])), 1)
+
+    return mean("estep"), mean("mstep"), per_sample

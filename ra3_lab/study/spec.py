@@ -1,0 +1,133 @@
+"""What a study compares, as a TOML or JSON file.
+
+title = "The main comparison"
+seeds = [0, 1, 2]
+splits = ["test"]
+
+[midtrain]                  # settings that all arms share
+rounds = 3
+
+[[arms]]
+name = "ntp"
+method = "ntp"
+[arms.midtrain.mstep]       # what this arm has of its own
+learning_rate = 2e-3
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ra3_lab.config import load_config, read_settings
+from ra3_lab.experiment import ExperimentConfig
+from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.resources import data_dir
+from ra3_lab.runs import check_schema
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """One arm: how its latents come about, and what it has of its own."""
+
+    name: str
+    """What the arm is called in tables."""
+    method: Literal["base", "ntp", "prior", "ra3", "annotator", "resampled"]
+    """base is the model as it is; the others as in `MidtrainConfig.method`."""
+    why: str = ""
+    """What the arm is there for, in a few words."""
+    model: str = "embedded"
+    """Model it starts from: 'embedded' or a model directory."""
+    corpus: int | None = None
+    """Number of expert programs; None for all."""
+    one_latent: bool = False
+    """Whether a program is one action, with a single latent before the whole answer."""
+    midtrain: Any = field(default_factory=dict)
+    """Table of `MidtrainConfig` fields that differ from the study's."""
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """Arms x seeds on the pipelines world."""
+
+    title: str
+    """Headline of the page."""
+    arms: tuple[ArmSpec, ...]
+    """The arms in the order in which they are run."""
+    question: str = ""
+    """What the study is to answer."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds; every arm is run with each."""
+    splits: tuple[str, ...] = ("test",)
+    """Held-out splits, the one that counts first."""
+    tasks: int | None = None
+    """Tasks of each split; None for all."""
+    samples: int = 4
+    """Programs sampled per task."""
+    temperature: float = 1.0
+    """Sampling temperature of the scored programs."""
+    validation_tasks: int = 60
+    """Validation tasks by which a checkpoint is chosen."""
+    monitor_programs: int = 48
+    """Expert programs on which latents are measured, kept out of training."""
+    midtrain: MidtrainConfig = field(default_factory=MidtrainConfig)
+    """Settings that all arms share."""
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names or not self.seeds:
+            raise ValueError("a study needs at least one arm and one seed.")
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"two arms are called {twice[0]!r}: every arm needs a name of its own.")
+        for arm in self.arms:
+            self.settings(arm, self.seeds[0])  # a wrong field shows before anything is trained
+
+    def settings(self, arm: ArmSpec, seed: int) -> MidtrainConfig | None:
+        """The arm's mid-training settings at this seed; None for the base. Raises ValueError for an unknown field."""
+        if arm.method == "base":
+            if arm.midtrain:
+                raise ValueError(f"arm {arm.name!r}: method base is not trained; leave out its midtrain table.")
+            return None
+        own = {**arm.midtrain, "method": arm.method, "seed": seed}
+        return load_config(MidtrainConfig, own, self.midtrain, f"arm {arm.name!r}")
+
+    def experiment(self, arm: ArmSpec, seed: int) -> ExperimentConfig:
+        """How this arm is trained and scored."""
+        return ExperimentConfig(
+            seed=seed,
+            arms=(arm.name,),
+            midtrain=self.settings(arm, seed) or self.midtrain,
+            splits=self.splits,
+            tasks=self.tasks,
+            samples=self.samples,
+            temperature=self.temperature,
+            validation_tasks=self.validation_tasks,
+            monitor_programs=self.monitor_programs,
+            corpus=arm.corpus,
+        )
+
+    def fingerprint(self, arm: ArmSpec, seed: int) -> dict[str, Any]:
+        """Everything that this arm's result hangs on, as plain data."""
+        config = asdict(self.experiment(arm, seed))
+        return {"method": arm.method, "model": arm.model, "one_latent": arm.one_latent, "config": config}
+
+
+def spec_names() -> list[str]:
+    """Names of the shipped specs."""
+    return sorted(path.stem for path in (data_dir() / "studies").glob("*.toml"))
+
+
+def load_spec(source: str | Path) -> StudySpec:
+    """A spec from a .toml or .json file, or a shipped one by name. Raises ValueError naming what is wrong in it."""
+    path = Path(source)
+    if path.suffix not in (".toml", ".json"):
+        path = data_dir() / "studies" / f"{source}.toml"
+        if not path.exists():
+            raise ValueError(
+                f"there is no study called {source!r}: give a .toml or .json file, or one of {spec_names()}."
+            )
+    values = read_settings(path)
+    check_schema({"schema_version": 1, **values}, path)
+    return load_config(StudySpec, {k: v for k, v in values.items() if k != "schema_version"}, None, str(path))

@@ -1,0 +1,143 @@
+"""A study: spec in, finished arms out one by one, resumed, compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ra3_lab.cli import main
+from ra3_lab.config import load_config
+from ra3_lab.evaluate.seeds import summarise_seeds
+from ra3_lab.explore.compare import read_records
+from ra3_lab.study import StudySpec, load_spec, minutes, read_study, run_study, seed_records, spec_names
+
+TINY = {
+    "title": "Tiny & short",
+    "seeds": [0, 1],
+    "tasks": 3,
+    "samples": 2,
+    "validation_tasks": 2,
+    "monitor_programs": 2,
+    "midtrain": {
+        "rounds": 1,
+        "evaluate_every": 9,
+        "estep": {"updates": 1, "programs": 2, "group": 2},
+        "mstep": {"updates": 1, "programs": 2},
+    },
+    "arms": [
+        {"name": "base", "method": "base"},
+        {"name": "ntp", "method": "ntp", "midtrain": {"mstep": {"learning_rate": 0.002}}},
+        {"name": "ra3", "method": "ra3", "why": "the method"},
+        {"name": "answer", "method": "ra3", "one_latent": True},
+    ],
+}
+
+
+def spec(**changes) -> StudySpec:
+    return load_config(StudySpec, {**TINY, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    return out, run_study(spec(), out, lambda text: None)
+
+
+def test_every_arm_of_every_seed_is_one_record(finished):
+    out, records = finished
+    assert [(r["seed"], r["arm"]) for r in records] == [(s, a["name"]) for s in (0, 1) for a in TINY["arms"]]
+    assert [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()] == read_study(out)
+    by_arm = {r["arm"]: r for r in records if r["seed"] == 0}
+    assert by_arm["ntp"]["made_by"]["config"]["midtrain"]["mstep"]["learning_rate"] == 0.002
+    assert by_arm["ra3"]["scores"]["test"]["updates"] == by_arm["ntp"]["scores"]["test"]["updates"] == 2
+    assert by_arm["ra3"]["estep"] and not by_arm["ntp"]["estep"]
+    assert all(len(row) == 2 for row in by_arm["base"]["correct"]["test"])
+
+
+def test_an_arm_run_again_from_its_stored_spec_gives_the_same_row(finished, tmp_path):
+    out, records = finished
+    stored = load_spec(out / "spec.json")
+    alone = replace(stored, arms=tuple(a for a in stored.arms if a.name == "ra3"), seeds=(1,))
+    (again,) = run_study(alone, tmp_path, lambda text: None)
+    (first,) = (r for r in records if r["arm"] == "ra3" and r["seed"] == 1)
+    for key in ("correct", "latents", "mstep", "monitor", "made_by"):
+        assert again[key] == first[key]
+    row, other = (r["scores"]["test"] for r in (again, first))
+    assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+
+
+def test_a_stopped_study_goes_on_where_it_was(finished, tmp_path):
+    out, records = finished
+    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_text("".join(lines[:6]) + lines[6][:40])  # killed while writing the seventh
+    said: list[str] = []
+    again = run_study(spec(), tmp_path, said.append)
+    assert [text for text in said if text.startswith("arm ")] == [
+        "arm ra3, seed 1 (7 of 8)",
+        "arm answer, seed 1 (8 of 8)",
+    ]
+    assert [r["correct"] for r in again] == [r["correct"] for r in records]
+
+
+def test_finished_arms_are_not_mixed_with_other_settings(finished):
+    out, _ = finished
+    with pytest.raises(ValueError, match=r"arm 'base' at seed 0 run with other settings"):
+        run_study(spec(samples=4), out, lambda text: None)
+
+
+def test_records_become_tables_and_curves(finished):
+    out, records = finished
+    table = summarise_seeds(seed_records(records, "test"))
+    assert table["seeds"] == [0, 1] and list(table["arms"]) == ["base", "ntp", "ra3", "answer"]
+    assert {(d["a"], d["b"]) for d in table["differences"]} == {("ra3", "ntp"), ("ra3", "base"), ("ntp", "base")}
+    assert set(table["arms"]["ra3"]["by_listing"]) <= {"in order", "out of order"}
+    assert [record["seed"] for record in read_records(out)] == [0, 1]
+
+
+def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path, capsys):
+    out, _ = finished
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY))
+    assert main(["study", str(path), "--out", str(out), "--json", str(tmp_path / "found.json")]) == 0
+    page = (out / "report.html").read_text()
+    assert "<h1>Tiny &amp; short</h1>" in page and "the method" in page and "Paired differences" in page
+    assert "http://" not in page.split("<script")[0] and "src=" not in page.split("<script")[0]
+    assert json.loads((tmp_path / "found.json").read_text())["tables"]["test"]["seeds"] == [0, 1]
+    assert "ra3 - ntp" in capsys.readouterr().out
+    assert main(["study", str(path), "--arms", "none", "--out", str(tmp_path / "x")]) != 0
+    assert "no arm 'none'" in capsys.readouterr().err
+
+
+def test_the_plan_counts_every_arm(capsys):
+    rows = dict(minutes(spec(arms=TINY["arms"][:3])))
+    assert list(rows) == ["base", "ntp", "ra3"] and 0 < rows["base"] < rows["ra3"]
+
+
+def test_shipped_specs_are_sound():
+    names = spec_names()
+    assert {"main", "tuning"} <= set(names)
+    assert all(load_spec(name).arms for name in names)
+    trials = [arm.method for arm in load_spec("tuning").arms]
+    assert {trials.count(method) for method in trials} == {3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": []}, "at least one arm"),
+        ({"arms": [{"name": "a", "method": "ntp"}, {"name": "a", "method": "ra3"}]}, "two arms are called 'a'"),
+        ({"arms": [{"name": "a", "method": "sft"}]}, "'base', 'ntp'"),
+        ({"arms": [{"name": "a", "method": "ntp", "midtrain": {"round": 1}}]}, "did you mean 'rounds'"),
+        ({"arms": [{"name": "a", "method": "base", "midtrain": {"rounds": 1}}]}, "method base is not trained"),
+    ],
+)
+def test_bad_specs_are_refused_before_anything_is_trained(changes, message):
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)
+
+
+def test_an_unknown_study_is_named():
+    with pytest.raises(ValueError, match=r"no study called 'mian'.*main"):
+        load_spec("mian")
