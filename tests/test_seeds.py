@@ -17,7 +17,12 @@ TASKS, SAMPLES = 40, 4
 def made_up(seed: int, rates: dict[str, float], draw: np.random.Generator) -> dict:
     """A record as the study writes it; `rates` is each arm's chance that a sample passes."""
     correct = {arm: (draw.random((TASKS, SAMPLES)) < rate).tolist() for arm, rate in rates.items()}
-    row = {"pass@4": 0.5 + seed / 10, "by_length": {"6": 0.4 + seed / 10, "7": 0.2}, **dict.fromkeys(ARM_MEANS, seed)}
+    row = {
+        "pass@4": 0.5 + seed / 10,
+        "by_length": {"6": 0.4 + seed / 10, "7": 0.2},
+        "by_listing": {},
+        **dict.fromkeys(ARM_MEANS, seed),
+    }
     return {
         "seed": seed,
         "versions": {"python": "3.11"},
