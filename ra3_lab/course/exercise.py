@@ -39,7 +39,7 @@ class Mistake:
     hint: str
     """What the student reads: names the mistake, not the answer. Must not depend on the inputs."""
     wrong: Callable[..., Any] | None = None
-    """`wrong(*arguments)`: the value this mistake gives; recognised where results agree with it in every failed case."""
+    """`wrong(*arguments)`: what this mistake gives; recognised where results agree with it in every failed case."""
     matches: Callable[[Arguments, Any, Any], bool] | None = None
     """`matches(arguments, expected, result)`: a test of one failed case instead; must hold in every failed case."""
 
