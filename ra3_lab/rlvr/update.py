@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.load import autocast
 from ra3_lab.models.scoring import answer_logps
@@ -125,7 +126,7 @@ class GRPO:
         self.model, self.reference, self.config, self.precision = model, reference, config, precision
         self.longest, self.temperature = sampling.max_new, sampling.temperature or 1.0
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         self.updates = 0
         self.tokens = 0
 
