@@ -8,8 +8,8 @@ import pytest
 from conftest import REPO_ROOT
 
 from ra3_lab.course import masters
-from ra3_lab.course.check import PRACTICE_SEED, examine, try_out
 from ra3_lab.course.exercise import Exercise, right
+from ra3_lab.course.instant import PRACTICE_SEED, examine, try_out
 from ra3_lab.course.registry import assignment, exercise, names
 
 FRESH_SEED = 20_261_121

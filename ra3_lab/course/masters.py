@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3_lab.course.exercise import Assignment, Exercise, Question
-from ra3_lab.course.registry import assignment, names
+from ra3_lab.course.registry import assignment, home, names
 from ra3_lab.notebooks import LONGEST_CELL, Cell, Mark, parse_percent, to_notebook
 from ra3_lab.resources import checkout_dir
 
@@ -45,10 +45,16 @@ def sources_dir() -> Path:
     return root / "notebooks" / "assignments" / "src"
 
 
+def source_of(found: Assignment) -> Path:
+    """The master's file: beside the exercises where it is there (a course's own assignment), else in the project."""
+    beside = home(found.id).parent / f"{found.notebook}.py"
+    return beside if beside.is_file() else sources_dir() / beside.name
+
+
 def read_master(name: str) -> list[Cell]:
     """The cells of an assignment's master. ValueError where it and the assignment do not fit together."""
     found = assignment(name)
-    path = sources_dir() / f"{found.notebook}.py"
+    path = source_of(found)
     cells = parse_percent(path.read_text(encoding="utf-8"), path.name, MARKS)
     _check(found, cells, path.name)
     return cells
@@ -220,6 +226,8 @@ def build_students(check: bool = False) -> list[Path]:
     for name in names():
         found = assignment(name)
         target = sources_dir().parent / f"{found.notebook}.ipynb"
+        if source_of(found).parent != sources_dir():
+            continue
         text = notebook_text(notebook(found, read_master(name)))
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             changed.append(target)

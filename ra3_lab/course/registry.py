@@ -6,6 +6,7 @@ import pkgutil
 import re
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 import ra3_lab.course
 from ra3_lab.course.exercise import Assignment, Exercise
@@ -24,6 +25,11 @@ def assignment(name: str) -> Assignment:
     if name not in names():
         raise ValueError(f"no assignment {name!r}; there are {', '.join(names())}.")
     return import_module(f"ra3_lab.course.{name}").ASSIGNMENT
+
+
+def home(name: str) -> Path:
+    """The file of an assignment's exercises."""
+    return Path(import_module(f"ra3_lab.course.{name}").__file__ or "")
 
 
 def exercise(name: str) -> Exercise:
