@@ -201,11 +201,11 @@ def _group_writer(path: Path) -> Callable[[dict[str, Any]], None]:
     from ra3_lab.runs import JsonLines, read_jsonl
 
     file = path / "groups.jsonl"
-    known = {row["update"] for row in read_jsonl(file)}
+    known = {(row["update"], row["group"]) for row in read_jsonl(file)}
     write = JsonLines(file)
 
     def save(record: dict[str, Any]) -> None:
-        if record["update"] not in known:
+        if (record["update"], record["group"]) not in known:
             write(record)
 
     return save

@@ -23,6 +23,7 @@ from ra3_lab.models.load import dtype_of
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
+from ra3_lab.rlvr.rollouts import GroupLook
 from ra3_lab.rlvr.update import GRPO, UpdateConfig
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
 from ra3_lab.sandbox import judge_each
@@ -60,7 +61,9 @@ class RLVRConfig:
     kl_every: int = 10
     """Updates between two measurements of the KL to the initial policy; 0 for none. Needs a copy of what is trained."""
     groups_every: int = 10
-    """Updates between two samples of a group for reading (groups.jsonl); 0 for none."""
+    """Updates between two in which groups are kept for reading (groups.jsonl); 0 for none."""
+    groups_kept: int = 2
+    """Groups kept then, those with two different rewards first."""
     precision: str = "auto"
     """bf16, fp32 or auto."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
@@ -71,7 +74,7 @@ class RLVRConfig:
     def __post_init__(self) -> None:
         if self.group < 2:
             raise ValueError(f"group={self.group}: an advantage compares answers to the same task; at least 2.")
-        for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples"):
+        for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples", "groups_kept"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1.")
         if self.grpo.overlong > self.sampling.max_new:
@@ -257,8 +260,8 @@ def rlvr(
     while run.grpo.updates < config.updates:
         begin, update = time.perf_counter(), run.grpo.updates
         groups, timing = run.draw(judge)
-        if save_group is not None and config.groups_every and update % config.groups_every == 0:
-            save_group({"update": update, **groups[0].record()})
+        wanted = save_group is not None and config.groups_every and update % config.groups_every == 0
+        shown = GroupLook(run.grpo, groups, config.groups_kept) if wanted else None
         measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
         middle = time.perf_counter()
         try:
@@ -271,6 +274,9 @@ def rlvr(
         now = time.perf_counter()
         run.seconds += now - begin
         timing["seconds_update"] = now - middle
+        if shown is not None and save_group is not None:
+            for record in shown.records(tokenizer):
+                save_group(record)
         what = describe_groups(groups)
         note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
         run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]

@@ -129,6 +129,7 @@ class GRPO:
         self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         self.updates = 0
         self.tokens = 0
+        self.advantages = torch.zeros(0, 0)  # (P, G) of the last update
 
     def update(self, groups: Sequence[Group], measure_kl: bool = False) -> dict[str, float]:
         """One update on these groups. A loss or gradient that is not finite raises FloatingPointError, before the
@@ -150,7 +151,8 @@ class GRPO:
             kl = kl_estimate(loss_config.kl, self._score(self.model, rows), reference)
             shaped = shaped - loss_config.beta * (kl * rows.exists).sum(1).view(rewards.shape)
         scale = config.scale or SCALE[loss_config.name]
-        advantage = group_advantages(shaped, valid, scale, config.baseline).flatten()  # (B,)
+        self.advantages = group_advantages(shaped, valid, scale, config.baseline)  # (P, G)
+        advantage = self.advantages.flatten()  # (B,)
         mask = rows.exists & valid.flatten()[:, None]  # (B, A)
 
         needed = valid.flatten().clone()
@@ -208,6 +210,10 @@ class GRPO:
             "zero_variance": float(zero_variance(shaped, valid).double().mean()),
             "rows_with_gradient": len(numbers),
         }
+
+    def score(self, model: Any, groups: Sequence[Group]) -> torch.Tensor:
+        """(P * G, longest answer) log-probabilities of the groups' tokens, no gradient, 0 beyond an answer's end."""
+        return self._score(model, rows_of(groups))
 
     @torch.no_grad()
     def _score(self, model: Any, rows: Rows) -> torch.Tensor:
