@@ -25,7 +25,7 @@ from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
 from ra3_lab.models.load import load_model as load_model_directory
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
-from ra3_lab.runs import create_run, model_source, read_jsonl, resume_run
+from ra3_lab.runs import model_source, read_jsonl
 from ra3_lab.trace import MARKER, Trace, language_of, read_source
 
 # --- models and data ----------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def em(
     if out is None:
         return midtrain(config, model, tokenizer, traces, validate, report)
     from ra3_lab.models.load import save_model
-    from ra3_lab.runs import Interrupted, polite_stop, view_run
+    from ra3_lab.runs import open_run, polite_stop, view_run
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
 
     out = Path(out)
@@ -152,21 +152,15 @@ def em(
         "data_sha256": digest_of_traces(traces),
         "model_sha256": digest_of_weights(model),
     }
-    if resume and (out / "run.json").exists():
-        opened = resume_run(out, "em", asdict(config), inputs, checkpoint_every)
-    else:
-        again = f"ra3_lab.em(..., out={str(out)!r}, resume=True)"
-        opened = create_run(out, "em", asdict(config), inputs, checkpoint_every, again)
-    with opened as run:
+    again = f"ra3_lab.em(..., out={str(out)!r}, resume=True)"
+    going_on = resume and (out / "run.json").exists()
+    with open_run(out, "em", asdict(config), inputs, checkpoint_every, going_on, again) as run:
         if (summary := view_run(out).summary) is not None:
             trained, _ = load_model_directory(out / "model", str(model.device))
             known = {name: summary[name] for name in ("updates", "tokens", "seconds", "validation")}
             return MidtrainResult(trained, **known, history=run.history())
-        try:
-            with polite_stop() as run.stop:
-                result = midtrain(config, model, tokenizer, traces, validate, report, keeper=run)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
+        with polite_stop() as run.stop:
+            result = midtrain(config, model, tokenizer, traces, validate, report, keeper=run)
         if not (out / "model").exists():
             save_model(result.model, tokenizer, out / "model")
         names = ("updates", "tokens", "seconds", "validation")

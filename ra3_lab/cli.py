@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
     "record": ("commands.record:run", "make the recorded runs that notebooks and explorers replay"),
     "notebooks": ("commands.notebooks:run", "build the notebooks from their sources"),
+    "course": ("commands.course:run", "assignments: build them, check and grade submissions"),
     "corpus": ("commands.corpus:run", "build an expert corpus from folders of Python"),
     "test": ("commands.tools:test", "run the tests (at most 15 minutes)"),
     "test-all": ("commands.tools:test_all", "run the tests, slow, browser and GPU ones too"),

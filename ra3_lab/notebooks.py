@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,21 @@ LONGEST_CELL = 15
 """Most lines of a code cell; longer functions belong in the package."""
 
 _MARK = re.compile(r"^# %%(?P<rest>.*)$")
+_TAG = re.compile(r"\[(?P<word>\w+)(?: (?P<about>[\w.]+))?\]")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A kind of cell that stands in brackets behind `# %%`."""
+
+    kind: Literal["markdown", "code"]
+    """What its cell becomes."""
+    longest: int = LONGEST_CELL
+    """Most lines where that is code."""
+
+
+MARKS: dict[str, Mark] = {"": Mark("code"), "markdown": Mark("markdown")}
+"""What a walkthrough uses; assignments know more (`ra3_lab/course/masters.py`)."""
 
 
 @dataclass(frozen=True)
@@ -32,43 +47,50 @@ class Cell:
     """What it is."""
     source: str
     """Its text, without a newline at the end."""
+    mark: str = field(default="", repr=False, compare=False)
+    """The word in brackets: "", "markdown", "exercise", ..."""
+    about: str = field(default="", repr=False, compare=False)
+    """The word after that one."""
 
 
-def parse_percent(text: str, name: str = "source") -> list[Cell]:
-    """The cells of a py:percent source.
+def parse_percent(text: str, name: str = "source", marks: Mapping[str, Mark] = MARKS) -> list[Cell]:
+    """The cells of a py:percent source; empty ones only where they have something in brackets to be about.
 
     Raises ValueError, naming file and line, for text before the first mark, an unknown kind of cell, a line of a text
-    cell that is no comment, and a code cell of more than `LONGEST_CELL` lines.
+    cell that is no comment, and a code cell of more lines than its mark allows.
 
     >>> parse_percent("# %% [markdown]\\n# # Title\\n#\\n# Text.\\n# %%\\nx = 1\\n")
     [Cell(kind='markdown', source='# Title\\n\\nText.'), Cell(kind='code', source='x = 1')]
     """
     cells: list[Cell] = []
-    kind, begin, lines = "", 0, []
+    begin, word, about, lines = 0, "", "", []
 
     def close() -> None:
-        if not kind:
+        if not begin:
             return
-        source = "\n".join(lines).strip("\n")
-        if kind == "code" and (count := len(source.splitlines())) > LONGEST_CELL:
+        source, mark = "\n".join(lines).strip("\n"), marks[word]
+        if mark.kind == "code" and (count := len(source.splitlines())) > mark.longest:
             raise ValueError(
-                f"{name}:{begin}: a code cell of {count} lines; {LONGEST_CELL} at most: move a function to ra3_lab/."
+                f"{name}:{begin}: a code cell of {count} lines; {mark.longest} at most: move a function to ra3_lab/."
             )
-        if source:
-            cells.append(Cell(kind, source))  # type: ignore[arg-type]
+        if source or about:
+            cells.append(Cell(mark.kind, source, word, about))
 
     for number, line in enumerate(text.splitlines(), 1):
-        if mark := _MARK.match(line):
+        if found := _MARK.match(line):
             close()
-            rest = mark["rest"].strip()
-            if rest not in ("", "[markdown]"):
-                raise ValueError(f"{name}:{number}: '# %% {rest}' is unknown; use '# %%' or '# %% [markdown]'.")
-            kind, begin, lines = "markdown" if rest else "code", number, []
-        elif kind == "markdown":
+            rest = found["rest"].strip()
+            tag = _TAG.fullmatch(rest)
+            if (rest and tag is None) or (tag is not None and tag["word"] not in marks):
+                known = " or ".join(f"'# %% [{word}]'" if word else "'# %%'" for word in marks)
+                raise ValueError(f"{name}:{number}: '# %% {rest}' is unknown; use {known}.")
+            word, about = (tag["word"], tag["about"] or "") if tag else ("", "")
+            begin, lines = number, []
+        elif begin and marks[word].kind == "markdown":
             if line.strip() and not line.startswith("#"):
                 raise ValueError(f"{name}:{number}: {line[:40]!r} in a text cell is no comment; begin it with '# '.")
             lines.append(line[1:].removeprefix(" "))
-        elif kind:
+        elif begin:
             lines.append(line)
         elif line.strip():
             raise ValueError(f"{name}:{number}: {line[:40]!r} stands before the first '# %%'.")

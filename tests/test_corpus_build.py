@@ -294,7 +294,7 @@ def test_a_worker_that_dies_loses_nothing(folder, against, tmp_path, monkeypatch
 
 
 BUILD = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from ra3_lab.corpus import build
 
@@ -306,16 +306,19 @@ def progress(files, of, programs):
     if files == int(stop):
         os.kill(os.getpid(), signal.SIGINT)
 
+begin = time.process_time()
 if float(seconds):
     signal.setitimer(signal.ITIMER_PROF, float(seconds))  # its signal ends the process, like SIGKILL
 build.build_corpus([Path(folder)], Path(out), workers=int(workers), progress=progress)
+print(time.process_time() - begin)
 """
 
 
 def run_until(folder: Path, out: Path, workers: int = 1, seconds: float = 0.0, stop: int = -1) -> int:
     """Exit status of a build in a process of its own, killed after so much CPU time or interrupted at a file."""
     words = [str(folder), str(out), str(workers), str(seconds), str(stop)]
-    child = subprocess.Popen([sys.executable, "-c", BUILD, *words], stderr=subprocess.PIPE, start_new_session=True)
+    command = [sys.executable, "-c", BUILD, *words]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     child.communicate()
     for _ in range(600):  # nobody of the child's session is left behind
         try:
@@ -369,10 +372,15 @@ def test_ctrl_c_ends_the_workers_too(larger, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="kills by POSIX timers")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_random_moments(larger, tmp_path, workers):
+    words = [str(larger[0]), str(tmp_path / "timed.jsonl"), str(workers), "0", "-1"]
+    timed = subprocess.run([sys.executable, "-c", BUILD, *words], check=True, capture_output=True, text=True)
+    work = float(timed.stdout)  # CPU seconds of the main process, which the timer counts
     rng, hits = random.Random(workers), 0
-    for number in range(8):
-        kills = [rng.uniform(0.35, 0.9) for _ in range(4)]
+    for number in range(40):
+        kills = [rng.uniform(0.1, 0.8) * work for _ in range(4)]
         hits += check_kills(larger, tmp_path / f"out{number}.jsonl", kills, workers)
+        if hits >= 20:
+            break
     assert hits >= 20
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from ra3_lab.models.adapters import prepare
 from ra3_lab.models.decoder import Cache, Decoder
-from ra3_lab.models.load import LoraSettings, add_lora
 from ra3_lab.models.rollout import LatentSampling, generate, sample_latents
 from ra3_lab.models.sampling import draw_tokens, keyed_uniforms
+from ra3_lab.models.variants import Variant
 from ra3_lab.trace import Trace, strip
 
 SHAPE: dict[str, Any] = dict(
@@ -41,7 +42,7 @@ def _model(kind: str, vocabulary: int) -> Any:
 def test_logits_equal_hugging_face_whatever_the_chunks(kind):
     model = _model(kind, 60)
     if kind == "lora":
-        model = add_lora(model, LoraSettings(rank=4), seed=1)
+        model = prepare(model, Variant(adapter="lora", rank=4), seed=1)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.data.normal_(std=0.1)

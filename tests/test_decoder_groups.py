@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from ra3_lab.models.adapters import prepare
 from ra3_lab.models.decoder import Cache, Decoder, GroupCache
 from ra3_lab.models.generation import Fallback, Sampling, decode, generate, sample_groups, sampler_of
-from ra3_lab.models.load import LoraSettings, add_lora
 from ra3_lab.models.sampling import draw_with_logp, keyed_uniforms
+from ra3_lab.models.variants import Variant
 
 SHAPE: dict[str, Any] = dict(
     hidden_size=32, num_hidden_layers=2, intermediate_size=48, num_attention_heads=4, max_position_embeddings=128
@@ -28,7 +29,7 @@ def _model(kind: str, vocabulary: int = 40) -> Any:
     for parameter in model.parameters():  # larger weights than the default, so that mistakes show
         parameter.data += 0.1 * torch.randn_like(parameter)
     if kind.endswith("lora"):
-        model = add_lora(model, LoraSettings(rank=4), seed=1)
+        model = prepare(model, Variant(adapter="lora", rank=4), seed=1)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.data.normal_(std=0.1)

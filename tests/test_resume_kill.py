@@ -70,7 +70,8 @@ def train(out: Path, config: MidtrainConfig, model, tokenizer, every: int, befor
         before()
         result = midtrain(config, model, tokenizer, CORPUS, keeper=run)
         models = {"pi": result.model} | ({"q": result.q} if result.q is not None else {})
-        tensors = {f"{name}.{k}": p.detach() for name, m in models.items() for k, p in m.named_parameters()}
+        # clones: pi and q share frozen weights
+        tensors = {f"{name}.{k}": p.detach().clone() for name, m in models.items() for k, p in m.named_parameters()}
         safetensors.torch.save_file(tensors, out.with_suffix(".done"))
 
 
@@ -131,13 +132,14 @@ def test_killed_at_random_moments(tiny_thinker, small_tokenizer, reference, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ra3", "prior", "lora"])
+@pytest.mark.parametrize("method", ["ra3", "prior", "lora", "nf4"])
 def test_killed_at_twenty_random_moments(method, tiny_thinker, small_tokenizer, reference, tmp_path, record_property):
-    config = (
-        replace(CONFIG, method="ra3", variant=Variant(adapter="lora", rank=2))
-        if method == "lora"
-        else replace(CONFIG, method=method)
-    )
+    if method in ("lora", "nf4"):
+        if method == "nf4":
+            pytest.importorskip("bitsandbytes", reason="4-bit weights need the extra qlora (bitsandbytes)")
+        config = replace(CONFIG, variant=Variant(quant="nf4" if method == "nf4" else "none", adapter="lora", rank=2))
+    else:
+        config = replace(CONFIG, method=method)
     hits: list[str] = []
     for seed in range(1, 40):
         hits += killed_at_random(seed, config, tiny_thinker, small_tokenizer, reference, tmp_path / f"run{seed}")

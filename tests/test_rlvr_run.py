@@ -73,7 +73,7 @@ def test_a_run_learns_and_tells(tiny_thinker, small_tokenizer):
     assert rows[0]["mismatch_max"] < 1e-4, "what the decoder drew is what the model scores"
     assert rows[3]["kl_to_initial"] > 0 and "kl_to_initial" not in rows[4]
     assert [update for update, _ in result.validation] == [0, 5, 10, 15, 20, 25]
-    assert [row["update"] for row in saved] == list(range(0, 25, 3)) and len(saved[0]["answers"]) == 8
+    assert [row["update"] for row in saved] == sorted([*range(0, 25, 3)] * 2) and len(saved[0]["answers"]) == 8
 
 
 def _train(out: Path, config: RLVRConfig, model, tokenizer, every: int) -> None:

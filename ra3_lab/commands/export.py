@@ -36,15 +36,15 @@ def run(
     import torch
 
     from ra3_lab.models.export import export
-    from ra3_lab.runs import read_jsonl, view_run
+    from ra3_lab.runs import view_run
 
     with results("export", json) as emit:
         view = view_run(source)
         if view.summary is None:
-            raise ValueError(f"{source} is not finished: go on with ra3-lab midtrain --resume {source} first.")
+            command = view.record["command"]
+            raise ValueError(f"{source} is not finished: go on with ra3-lab {command} --resume {source} first.")
         model, tokenizer, base = trained_model(source, device)
-        traces = read_jsonl(source / "traces.jsonl")[:8] if (source / "traces.jsonl").exists() else []
-        sequences = [tokenizer.encode_prompt(row["prompt"] + "".join(row["lines"])) for row in traces]
+        sequences = [tokenizer.encode_prompt(text) for text in _texts(source)]
         error = export(model, tokenizer, out, form, base, sequences, view.summary, getattr(torch, dtype))
         print(f"{out}: {form} of {source}")
         if form == "merged":
@@ -53,6 +53,15 @@ def run(
             )
         emit({"out": out, "form": form, "merge_error": error})
     return 0
+
+
+def _texts(run: Path) -> list[str]:
+    """Some programs that the run wrote down: what merging changes is measured on them."""
+    from ra3_lab.runs import read_jsonl
+
+    rows = {name: read_jsonl(run / name)[:8] for name in ("traces.jsonl", "groups.jsonl") if (run / name).exists()}
+    traces = [row["prompt"] + "".join(row["lines"]) for row in rows.get("traces.jsonl", [])]
+    return traces + [row["prompt"] + row["answers"][0]["text"] for row in rows.get("groups.jsonl", [])]
 
 
 def trained_model(run: Path, device: str = "cpu") -> tuple[Any, Any, str]:
@@ -70,7 +79,7 @@ def trained_model(run: Path, device: str = "cpu") -> tuple[Any, Any, str]:
     record = read_run(run)
     settings = record["settings"]
     variant = Variant(**settings.get("variant", {}))
-    base = settings.get("model", "unknown")
+    base = settings.get("model") or settings.get("init", "unknown")
     if not variant.adapted:
         return *load_model(run / "model", device), base
     model, tokenizer = load_model(model_source(base), device, variant, settings["seed"])

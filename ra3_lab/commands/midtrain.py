@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results
+from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.midtrain.em import MidtrainConfig
-from ra3_lab.runs import (
-    Interrupted,
-    RunDirectory,
-    create_run,
-    model_source,
-    narrator,
-    polite_stop,
-    resume_run,
-    view_run,
-)
+from ra3_lab.runs import RunDirectory, model_source, narrator, open_run, polite_stop
 
 if TYPE_CHECKING:
     from ra3_lab.midtrain.em import MidtrainResult
@@ -79,8 +70,6 @@ def run(
     """
     if heldout_ids is not None and heldout is None:
         raise ValueError("--heldout-ids needs --heldout FILE.")
-    if resume is not None and resume != out:
-        raise ValueError(f"--resume {resume} goes on in that folder: leave --out {out} out.")
     given = {
         "data": data,
         "model": model,
@@ -96,10 +85,7 @@ def run(
         **asdict(config),
     }
     with results("midtrain", json) as emit:
-        if resume is not None and (summary := view_run(resume).summary) is not None:
-            print(f"{resume} is finished already")
-        else:
-            summary = _train(given, config, out, resume is not None)
+        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
         for name, row in summary["nats_per_line"].items():
             print(
                 f"{name:<7} held-out log-likelihood per line: "
@@ -110,7 +96,7 @@ def run(
     return 0
 
 
-def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: bool) -> dict[str, Any]:
+def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     import torch
 
@@ -139,8 +125,8 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: b
         "heldout_sha256": digest_of_traces(test),
         "model_sha256": digest_of_weights(base),
     }
-    open_run = resume_run if resuming else create_run
-    with open_run(out, "midtrain", given, inputs, given["checkpoint_every"]) as run, narrator() as say:
+    opened = open_run(out, "midtrain", given, inputs, given["checkpoint_every"], going_on)
+    with opened as run, narrator() as say:
         say(f"{len(training)} programs to train on, {len(test)} held out, left out: {left_out or 'none'}")
 
         def report(record: dict) -> None:
@@ -148,12 +134,9 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, resuming: b
                 shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in record.items()}
                 say(", ".join(f"{key} {value}" for key, value in shown.items()))
 
-        try:
-            with polite_stop() as run.stop:
-                result = midtrain(config, base, tokenizer, training, report=report, keeper=run)
-            return _finish(run, config, base, result, tokenizer, test, say)
-        except KeyboardInterrupt as stop:
-            raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
+        with polite_stop() as run.stop:
+            result = midtrain(config, base, tokenizer, training, report=report, keeper=run)
+        return _finish(run, config, base, result, tokenizer, test, say)
 
 
 def _finish(

@@ -61,6 +61,19 @@ def with_files(function: Callable[..., Any], arguments: Sequence[str]) -> Callab
     return function
 
 
+def summary_of(out: Path, resume: Path | None, train: Callable[[bool], dict[str, Any]]) -> dict[str, Any]:
+    """The summary of the run in `out`: as it stands where `--resume` names a finished run, else what `train(going_on)`
+    returns. Raises ValueError for a --resume beside another --out."""
+    from ra3_lab.runs import view_run
+
+    if resume is not None and resume != out:
+        raise ValueError(f"--resume {resume} goes on in that folder: leave --out {out} out.")
+    if resume is not None and (summary := view_run(resume).summary) is not None:
+        print(f"{resume} is finished already")
+        return summary
+    return train(resume is not None)
+
+
 def _values(arguments: Sequence[str], flag: str) -> list[str]:
     """What stands after a flag, or after its equals sign."""
     after = [value for word, value in pairwise(arguments) if word == flag]

@@ -43,6 +43,8 @@ def run(
 
     Example: ra3-lab rlvr --init runs/ra3 --tasks pipelines:rlvr --out runs/ra3-rlvr --updates 50
 
+    Example: ra3-lab rlvr --init qwen2.5-coder-1.5b --quant nf4 --adapter lora --out runs/small-memory
+
     Example: ra3-lab rlvr --tasks mine.jsonl --validation None --grpo.loss.name dapo --dynamic --out runs/mine
 
     Args:
@@ -103,7 +105,7 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, resuming: bool)
     training = read_task_set(given["tasks"])
     test = read_task_set(given["validation"]) if given["validation"] else None
     looked_at = list(test)[: given["validation_tasks"]] if test is not None else []
-    model, tokenizer = load_model(model_source(given["init"]), given["device"])
+    model, tokenizer = load_model(model_source(given["init"]), given["device"], config.variant, config.seed)
     confined = layers(given["isolation"])
     inputs = {
         "tasks": len(training),
@@ -199,11 +201,11 @@ def _group_writer(path: Path) -> Callable[[dict[str, Any]], None]:
     from ra3_lab.runs import JsonLines, read_jsonl
 
     file = path / "groups.jsonl"
-    known = {row["update"] for row in read_jsonl(file)}
+    known = {(row["update"], row["group"]) for row in read_jsonl(file)}
     write = JsonLines(file)
 
     def save(record: dict[str, Any]) -> None:
-        if record["update"] not in known:
+        if (record["update"], record["group"]) not in known:
             write(record)
 
     return save

@@ -20,6 +20,28 @@ from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, strip
 
 
+def sample_log_likelihoods(
+    model: Any,
+    tokenizer: LineTokenizer,
+    traces: Sequence[Trace],
+    k: int,
+    seed: int = 0,
+    precision: str = "auto",
+    think: bool = True,
+) -> torch.Tensor:
+    """(N, K) nats, float64: log p(lines | thoughts_k) of each trace with K sequences of thoughts sampled causally.
+
+    Raises ValueError for k < 1. `think=False` gives log p(lines) with no thought at all, K times.
+    """
+    if k < 1:
+        raise ValueError(f"k={k}: at least one sample.")
+    repeated = [strip(trace) for trace in traces for _ in range(k)]
+    how = LatentSampling(think=think)
+    rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, 0)
+    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
+    return scored.line.double().sum(1).view(len(traces), k)
+
+
 def k_sample_bound(
     model: Any,
     tokenizer: LineTokenizer,
@@ -33,11 +55,4 @@ def k_sample_bound(
 
     `think=False` gives log p(lines) with no thought at all.
     """
-    if k < 1:
-        raise ValueError(f"k={k}: at least one sample.")
-    repeated = [strip(trace) for trace in traces for _ in range(k)]
-    how = LatentSampling(think=think)
-    rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, 0)
-    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
-    total = scored.line.double().sum(1).view(len(traces), k)
-    return total.logsumexp(1) - math.log(k)
+    return sample_log_likelihoods(model, tokenizer, traces, k, seed, precision, think).logsumexp(1) - math.log(k)

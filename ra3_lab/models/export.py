@@ -125,7 +125,7 @@ def card(
         f"base_model: {base}",
         "tags: [ra3, code]",
         "---",
-        f"# {base}, mid-trained with ra3_lab",
+        f"# {base}, trained with ra3_lab",
         "",
         "Trained as " + ", ".join(f"{key} {value}" for key, value in as_record(variant).items()) + ".",
         "",

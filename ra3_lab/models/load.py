@@ -3,7 +3,7 @@ adapters; save it again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,6 @@ from ra3_lab.models.presets import resolve
 from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
 from ra3_lab.models.variants import Storage, Variant, check
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
-
-    rank: int = 0
-    """Rank r of the update; 0 means no adapters: all weights are trained."""
-    alpha: int = 32
-    """Scale; the update is alpha / r * B A."""
-    target: str = "all-linear"
-    """Which layers get adapters, as peft understands it."""
-
-    def __post_init__(self) -> None:
-        if self.rank < 0:
-            raise ValueError(f"lora rank={self.rank}: 1 or more for adapters, 0 for full fine-tuning.")
 
 
 def pick_device(name: str) -> torch.device:
@@ -96,17 +80,6 @@ def load_model(
     if not variant.quantized:
         model = model.to(place)
     return prepare(model, variant, seed, place), tokenizer
-
-
-def add_lora(model: Any, settings: LoraSettings, seed: int) -> Any:
-    """The model with trainable LoRA adapters, the rest frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target, task_type="CAUSAL_LM"
-    )
-    return get_peft_model(model, config)
 
 
 def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:

@@ -113,7 +113,7 @@ class Job:
     rows: int = 64
     """Sequences sampled at the same time."""
     reference: bool = False
-    """Whether RLVR measures the KL to a frozen reference that shares nothing with the policy."""
+    """Whether RLVR measures the KL to the initial policy: a second set of what is trained."""
     rl: bool = True
     """Whether an E-step (or RLVR) is part of the run, so that there is q beside pi."""
 

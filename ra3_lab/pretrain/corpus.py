@@ -77,14 +77,20 @@ def comment(rng: random.Random, task: Task, config: CorpusConfig) -> Trace:
     return Trace(task.prompt, task.lines, tuple(latents), task.task_id)
 
 
-def pipeline_traces(seed: int, config: CorpusConfig, exclude: set[tuple]) -> Iterator[Trace]:
-    """Endless commented pipelines, none of whose programs is in `exclude`."""
-    rng = random.Random(seed)
+def draw_pipeline(rng: random.Random, config: CorpusConfig, exclude: set[tuple]) -> Trace:
+    """The next commented pipeline whose program is not in `exclude`."""
     world = WorldConfig(steps=config.steps, rare_rate=config.rare_rate, tests=0)
     while True:
         task = draw_task(rng, world, "pretrain")
         if task.signature not in exclude:
-            yield comment(rng, task, config)
+            return comment(rng, task, config)
+
+
+def pipeline_traces(seed: int, config: CorpusConfig, exclude: set[tuple]) -> Iterator[Trace]:
+    """Endless commented pipelines, none of whose programs is in `exclude`."""
+    rng = random.Random(seed)
+    while True:
+        yield draw_pipeline(rng, config, exclude)
 
 
 def word_list(functions: Sequence[str]) -> list[str]:

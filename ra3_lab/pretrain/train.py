@@ -4,6 +4,8 @@ Two departures from a textbook loop. The loss of a pipeline counts its body only
 a standard-library function counts whole. And half of the sequences get random gaps in their position ids at line ends
 (after Ruoss et al. 2023, randomised positional encodings), so that distances beyond the training length are no surprise
 when longer programs come.
+
+A run can be killed at any moment: with a keeper it goes on to the same weights, bit for bit on the same machine.
 """
 
 from __future__ import annotations
@@ -13,19 +15,25 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from ra3_lab.models.load import autocast
-from ra3_lab.models.tokenizer import PROMPT, LineTokenizer, train_tokenizer
-from ra3_lab.pretrain.corpus import CorpusConfig, ordered_list, pipeline_traces, stdlib_functions, word_list
-from ra3_lab.trace import Trace
+from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
+from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces
+from ra3_lab.pretrain.stream import Stream, collate
+from ra3_lab.runs.checkpoint import TrainerState, capture, restore
+
+if TYPE_CHECKING:
+    from ra3_lab.midtrain.em import Keeper
+
+LOG_EVERY = 20  # updates whose mean loss is one line of pretrain_log.jsonl
 
 
 @dataclass(frozen=True)
@@ -66,92 +74,6 @@ class PretrainConfig:
     """What is trained on."""
 
 
-Sequence = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, counted, positions; each (T,)
-
-
-def _encode_pipeline(tokenizer: LineTokenizer, trace: Trace) -> tuple[np.ndarray, np.ndarray]:
-    encoded = tokenizer.encode_trace(trace)
-    return encoded.ids, encoded.roles != PROMPT
-
-
-def _encode_function(tokenizer: LineTokenizer, text: str, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    ids = np.array([*tokenizer.encode_prompt(text), tokenizer.eos])[:longest]
-    counted = np.ones(len(ids), dtype=bool)
-    counted[0] = False
-    return ids, counted
-
-
-def _encode_list(tokenizer: LineTokenizer, given: str, ordered: str) -> tuple[np.ndarray, np.ndarray]:
-    before = tokenizer.encode_prompt(given)
-    after = [token for line in ordered.splitlines(keepends=True) for token in tokenizer.encode_line(line)]
-    return np.array([*before, *after, tokenizer.eos]), np.arange(len(before) + len(after) + 1) >= len(before)
-
-
-def _positions(
-    rng: np.random.Generator, ids: np.ndarray, newline: int, share: float, config: PretrainConfig
-) -> np.ndarray:
-    """0, 1, 2, ... with up to three jumps at line ends in a share of the sequences."""
-    positions = np.arange(len(ids))
-    ends = np.flatnonzero(ids[:-1] == newline)
-    if len(ends) and rng.random() < share:
-        room = min(config.widest_gap, config.context - len(ids))
-        for end in rng.choice(ends, size=rng.integers(1, 4)):
-            positions[end + 1 :] += rng.integers(0, max(room // 3, 1))
-    return positions
-
-
-def batches(
-    tokenizer: LineTokenizer, functions: list[str], config: PretrainConfig, exclude: set[tuple]
-) -> Iterator[list[Sequence]]:
-    """Endless batches of about `batch_tokens` tokens, sequences of similar length together.
-
-    The first `lists_first` tokens are lists only, without gaps in their positions: looking an entry up by its letter is
-    learned there in minutes, among pipelines alone in hours.
-    """
-    rng = np.random.default_rng(config.seed)
-    traces = pipeline_traces(config.seed, config.corpus, exclude)
-    lists, words = random.Random(config.seed + 2), word_list(functions)
-    given = 0
-    while True:
-        pool = []
-        only_lists = given < config.corpus.lists_first
-        for _ in range(1024):
-            draw = rng.random()
-            if only_lists or draw > 1 - config.corpus.lists:
-                ids, counted = _encode_list(tokenizer, *ordered_list(lists, words))
-            elif functions and draw < config.corpus.stdlib:
-                ids, counted = _encode_function(tokenizer, functions[rng.integers(len(functions))], 448)
-            else:
-                ids, counted = _encode_pipeline(tokenizer, next(traces))
-            gaps = 0.0 if only_lists else config.position_gaps
-            pool.append((ids, counted, _positions(rng, ids, tokenizer.newline, gaps, config)))
-        given += sum(len(ids) for ids, _, _ in pool)
-        pool.sort(key=lambda sequence: len(sequence[0]))
-        ready, batch = [], []
-        for sequence in pool:
-            if batch and (len(batch) + 1) * len(sequence[0]) > config.batch_tokens:
-                ready.append(batch)
-                batch = []
-            batch.append(sequence)
-        ready.append(batch)
-        for i in rng.permutation(len(ready)):
-            yield ready[i]
-
-
-def _collate(batch: list[Sequence], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """ids, targets (-100 where not counted) and positions, each (B, T)."""
-    width = max(len(ids) for ids, _, _ in batch)
-    ids = torch.full((len(batch), width), pad)
-    targets = torch.full((len(batch), width), -100)
-    positions = torch.zeros((len(batch), width), dtype=torch.long)
-    for row, (sequence, counted, place) in enumerate(batch):
-        length = len(sequence)
-        ids[row, :length] = torch.from_numpy(sequence)
-        targets[row, :length] = torch.from_numpy(np.where(counted, sequence, -100))
-        positions[row, :length] = torch.from_numpy(place)
-    return ids, targets, positions
-
-
 def new_model(config: PretrainConfig, tokenizer: LineTokenizer) -> Any:
     """A freshly initialised Llama-architecture model of the configured shape."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -187,19 +109,32 @@ def make_tokenizer(config: PretrainConfig, functions: list[str], exclude: set[tu
     return LineTokenizer(train_tokenizer(texts, config.vocab_size), "the new tokenizer")
 
 
-def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after: int | None = None) -> Any:
-    """Train a base model and write model, tokenizer, config and log (one JSON line every 20 updates) to `out`.
+@dataclass
+class Pretrained:
+    """What a run leaves behind."""
 
-    `stop_after` ends after that many updates with the same schedule (for tests). Raises FileExistsError if `out` holds
-    a model.
+    model: Any
+    """The base model."""
+    tokenizer: LineTokenizer
+    """Its tokenizer."""
+    history: list[dict] = field(default_factory=list)
+    """One record per update: update, tokens so far, loss in nats per counted token, seconds and CPU seconds."""
+
+
+def pretrain(
+    config: PretrainConfig,
+    exclude: set[tuple],
+    functions: list[str],
+    keeper: Keeper | None = None,
+    report: Callable[[dict], None] | None = None,
+    stop_after: int | None = None,
+) -> Pretrained:
+    """Train a base model; none of its pipelines is in `exclude`, `functions` are the library's (`stdlib_functions`).
+
+    With a `keeper` the run goes on from its latest state, if there is one, to the same result as without the break.
+    `report(record)` is called after each update. `stop_after` ends after that many updates with the same schedule
+    (for tests). Raises FloatingPointError where the loss is not finite.
     """
-    from transformers.utils import logging
-
-    if (out / "model.safetensors").exists():
-        raise FileExistsError(f"{out} already holds a model: choose another --out or delete it.")
-    out.mkdir(parents=True, exist_ok=True)
-    logging.disable_progress_bar()  # every checkpoint would draw one over our own progress lines
-    functions, digest = stdlib_functions() if config.corpus.stdlib > 0 else ([], "")
     tokenizer = make_tokenizer(config, functions, exclude)
     model = new_model(config, tokenizer)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -210,54 +145,81 @@ def pretrain(config: PretrainConfig, out: Path, exclude: set[tuple], stop_after:
         betas=(0.9, 0.98),
         fused=True,
     )
+    stream, result = Stream(tokenizer, functions, config, exclude), Pretrained(model, tokenizer)
+    seen = updates = 0
+    start, cpu = time.perf_counter(), time.process_time()
+    if keeper is not None and (saved := keeper.latest()) is not None:
+        values = restore(saved, {"model": model}, {"model": optimizer}, {})
+        stream.seek(values["stream"])
+        seen, updates = values["tokens"], saved.step
+        start, cpu = start - values["seconds"], cpu - values["cpu_seconds"]
+        result.history = keeper.history()
+
+    def state() -> TrainerState:
+        spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        values = {"stream": stream.position(), "tokens": seen, **spent}
+        return capture(updates, {"model": model}, {"model": optimizer}, {}, values)
+
+    while seen < config.tokens and updates != stop_after:
+        batch = next(stream)
+        ids, targets, positions = collate(batch, tokenizer.pad)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _rate((seen + 1) / config.tokens)
+        with autocast(model, config.precision):
+            logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"update {updates}: the loss is {loss.item()}; lower learning_rate ({config.learning_rate})."
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += sum(len(sequence) for sequence, _, _ in batch)
+        updates += 1
+        record = {
+            "stage": "pretrain",
+            "update": updates,
+            "tokens": seen,
+            "loss": loss.item(),
+            "seconds": round(time.perf_counter() - start, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+        }
+        result.history.append(record)
+        if keeper is not None:
+            keeper.metrics(record)
+        if report is not None:
+            report(record)
+        if keeper is not None:
+            keeper.after_update(updates, state, seen >= config.tokens)
+    return result
+
+
+def save_origin(
+    out: Path, config: PretrainConfig, result: Pretrained, functions: Sequence[str], stdlib_sha256: str
+) -> None:
+    """Beside a model's weights: `pretrain_config.json`, what it was made from, and `pretrain_log.jsonl`, how."""
+    tokenizer = result.tokenizer.hf.backend_tokenizer.to_str()
     record = {
         "schema_version": 1,
         "config": asdict(config),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in result.model.parameters()),
         "stdlib_functions": len(functions),
-        "stdlib_sha256": digest,
+        "stdlib_sha256": stdlib_sha256,
         "torch": torch.__version__,
-        "tokenizer_sha256": hashlib.sha256(tokenizer.hf.backend_tokenizer.to_str().encode()).hexdigest(),
+        "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
     }
-    (out / "pretrain_config.json").write_text(json.dumps(record, indent=1) + "\n")
-    seen = updates = 0
-    losses: list[float] = []
-    start, cpu = time.perf_counter(), time.process_time()
-    with open(out / "pretrain_log.jsonl", "w") as log:
-        for batch in batches(tokenizer, functions, config, exclude):
-            ids, targets, positions = _collate(batch, tokenizer.pad)
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _rate((seen + 1) / config.tokens)
-            with autocast(model, config.precision):
-                logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            seen += sum(len(sequence) for sequence, _, _ in batch)
-            updates += 1
-            losses.append(loss.item())
-            last = seen >= config.tokens or updates == stop_after
-            if updates % 20 == 0 or last:
-                row = {
-                    "update": updates,
-                    "tokens": seen,
-                    "loss": round(float(np.mean(losses)), 5),
-                    "seconds": round(time.perf_counter() - start, 1),
-                    "cpu_seconds": round(time.process_time() - cpu, 1),
-                }
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                losses = []
-                if updates % 200 == 0 or last:
-                    print(
-                        f"pretrain {seen / config.tokens:6.1%}  update {updates}  loss {row['loss']:.4f}  "
-                        f"{row['seconds']:.0f} s",
-                        flush=True,
-                    )
-            if last or updates % config.save_every == 0:
-                model.save_pretrained(out)
-                tokenizer.hf.save_pretrained(out)
-            if last:
-                return model
+    (out / "pretrain_config.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    text = "".join(json.dumps(row) + "\n" for row in log_rows(result.history))
+    (out / "pretrain_log.jsonl").write_text(text, encoding="utf-8")
+
+
+def log_rows(history: Sequence[dict]) -> list[dict]:
+    """The history with one row for `LOG_EVERY` updates: their mean loss, and the rest as at the last of them."""
+    rows = []
+    for begin in range(0, len(history), LOG_EVERY):
+        part = history[begin : begin + LOG_EVERY]
+        loss = round(float(np.mean([row["loss"] for row in part])), 5)
+        rows.append({name: loss if name == "loss" else value for name, value in part[-1].items() if name != "stage"})
+    return rows

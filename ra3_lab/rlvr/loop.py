@@ -7,20 +7,23 @@ goes on to the same weights, bit for bit. Every update uses up what it drew: the
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 
 from ra3_lab.midtrain.em import Keeper
+from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.generation import Sampling, sampler_of
-from ra3_lab.models.load import LoraSettings, add_lora, dtype_of
+from ra3_lab.models.load import dtype_of
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
+from ra3_lab.rlvr.rollouts import GroupLook
 from ra3_lab.rlvr.update import GRPO, UpdateConfig
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
 from ra3_lab.sandbox import judge_each
@@ -56,20 +59,22 @@ class RLVRConfig:
     validation_samples: int = 2
     """Answers per validation task."""
     kl_every: int = 10
-    """Updates between two measurements of the KL to the initial policy; 0 for none. Needs a copy of the model."""
+    """Updates between two measurements of the KL to the initial policy; 0 for none. Needs a copy of what is trained."""
     groups_every: int = 10
-    """Updates between two samples of a group for reading (groups.jsonl); 0 for none."""
+    """Updates between two in which groups are kept for reading (groups.jsonl); 0 for none."""
+    groups_kept: int = 2
+    """Groups kept then, those with two different rewards first."""
     precision: str = "auto"
     """bf16, fp32 or auto."""
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    """Adapters instead of full fine-tuning, where the rank is above 0."""
+    variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
+    """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
     grpo: UpdateConfig = field(default_factory=UpdateConfig)
     """The update and its loss."""
 
     def __post_init__(self) -> None:
         if self.group < 2:
             raise ValueError(f"group={self.group}: an advantage compares answers to the same task; at least 2.")
-        for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples"):
+        for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples", "groups_kept"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1.")
         if self.grpo.overlong > self.sampling.max_new:
@@ -116,16 +121,14 @@ def task_numbers(seed: int, count: int, first: int, wanted: int) -> list[int]:
     ]
 
 
-class _Run:
+class Standing:
     """Where a run stands."""
 
     def __init__(self, config: RLVRConfig, model: Any, tokenizer: LineTokenizer, tasks: Sequence[Task]) -> None:
         self.config, self.tokenizer, self.tasks = config, tokenizer, tasks
+        policy = prepare(model, config.variant, config.seed)
         wants_reference = bool(config.grpo.loss.beta or config.kl_every)
-        reference = copy.deepcopy(model).eval().requires_grad_(False) if wants_reference else None
-        policy = copy.deepcopy(model)
-        if config.lora.rank:
-            policy = add_lora(policy, config.lora, config.seed)
+        reference = twin(policy).eval().requires_grad_(False) if wants_reference else None
         self.grpo = GRPO(policy, config.grpo, config.sampling, config.precision, reference)
         self.drawn = 0  # tasks so far
         self.seconds = 0.0
@@ -230,7 +233,7 @@ def rlvr(
     """
     if not tasks:
         raise ValueError("no tasks to train on.")
-    run = _Run(config, model, tokenizer, tasks)
+    run = Standing(config, model, tokenizer, tasks)
     result = RLVRResult(run.grpo.model, 0, 0, 0.0)
     if keeper is not None and (saved := keeper.latest()) is not None:
         run.restore(saved)
@@ -257,8 +260,8 @@ def rlvr(
     while run.grpo.updates < config.updates:
         begin, update = time.perf_counter(), run.grpo.updates
         groups, timing = run.draw(judge)
-        if save_group is not None and config.groups_every and update % config.groups_every == 0:
-            save_group({"update": update, **groups[0].record()})
+        wanted = save_group is not None and config.groups_every and update % config.groups_every == 0
+        shown = GroupLook(run.grpo, groups, config.groups_kept) if wanted else None
         measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
         middle = time.perf_counter()
         try:
@@ -271,6 +274,9 @@ def rlvr(
         now = time.perf_counter()
         run.seconds += now - begin
         timing["seconds_update"] = now - middle
+        if shown is not None and save_group is not None:
+            for record in shown.records(tokenizer):
+                save_group(record)
         what = describe_groups(groups)
         note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
         run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]
@@ -284,7 +290,7 @@ def rlvr(
     return result
 
 
-def _require_verdicts(run: _Run, groups: Sequence[Group]) -> None:
+def _require_verdicts(run: Standing, groups: Sequence[Group]) -> None:
     answers = len(run.no_verdicts) * run.config.prompts * run.config.group
     without = sum(run.no_verdicts)
     if without > max(1, MOST_NO_VERDICTS * answers):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.load import autocast
 from ra3_lab.models.scoring import answer_logps
@@ -125,9 +126,10 @@ class GRPO:
         self.model, self.reference, self.config, self.precision = model, reference, config, precision
         self.longest, self.temperature = sampling.max_new, sampling.temperature or 1.0
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         self.updates = 0
         self.tokens = 0
+        self.advantages = torch.zeros(0, 0)  # (P, G) of the last update
 
     def update(self, groups: Sequence[Group], measure_kl: bool = False) -> dict[str, float]:
         """One update on these groups. A loss or gradient that is not finite raises FloatingPointError, before the
@@ -149,7 +151,8 @@ class GRPO:
             kl = kl_estimate(loss_config.kl, self._score(self.model, rows), reference)
             shaped = shaped - loss_config.beta * (kl * rows.exists).sum(1).view(rewards.shape)
         scale = config.scale or SCALE[loss_config.name]
-        advantage = group_advantages(shaped, valid, scale, config.baseline).flatten()  # (B,)
+        self.advantages = group_advantages(shaped, valid, scale, config.baseline)  # (P, G)
+        advantage = self.advantages.flatten()  # (B,)
         mask = rows.exists & valid.flatten()[:, None]  # (B, A)
 
         needed = valid.flatten().clone()
@@ -207,6 +210,10 @@ class GRPO:
             "zero_variance": float(zero_variance(shaped, valid).double().mean()),
             "rows_with_gradient": len(numbers),
         }
+
+    def score(self, model: Any, groups: Sequence[Group]) -> torch.Tensor:
+        """(P * G, longest answer) log-probabilities of the groups' tokens, no gradient, 0 beyond an answer's end."""
+        return self._score(model, rows_of(groups))
 
     @torch.no_grad()
     def _score(self, model: Any, rows: Rows) -> torch.Tensor:

@@ -1,6 +1,15 @@
 """Run directories: settings, versions, metrics as they happen, traces, checkpoints. See `directory.py`."""
 
-from ra3_lab.runs.directory import RunDirectory, RunView, create_run, model_source, read_run, resume_run, view_run
+from ra3_lab.runs.directory import (
+    RunDirectory,
+    RunView,
+    create_run,
+    model_source,
+    open_run,
+    read_run,
+    resume_run,
+    view_run,
+)
 from ra3_lab.runs.files import (
     SCHEMA_VERSION,
     JsonLines,
@@ -27,6 +36,7 @@ __all__ = [
     "json_text",
     "model_source",
     "narrator",
+    "open_run",
     "plain",
     "polite_stop",
     "read_json",

@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -202,6 +203,29 @@ def resume_run(
     return run
 
 
+@contextmanager
+def open_run(
+    out: Path,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    checkpoint_every: int,
+    going_on: bool,
+    go_on: str = "",
+) -> Iterator[RunDirectory]:
+    """A new run (`create_run`) or one that goes on (`resume_run`); Ctrl-C meanwhile says where it stands and how to go
+    on: raises Interrupted."""
+    if going_on:
+        run = resume_run(out, command, settings, inputs, checkpoint_every)
+    else:
+        run = create_run(out, command, settings, inputs, checkpoint_every, go_on)
+    with run:
+        try:
+            yield run
+        except KeyboardInterrupt as stop:
+            raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], under: str = "") -> list[tuple[str, Any, Any]]:
     """Where two records of plain data differ: dotted key, value before, value now (None: not there).
 
@@ -251,7 +275,7 @@ def view_run(path: Path) -> RunView:
     record = read_run(path)
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else None
     rows = read_jsonl(path / "metrics.jsonl")
-    updates = sum(row.get("stage") in ("estep", "mstep", "rlvr") for row in rows)
+    updates = sum(row.get("stage") in ("pretrain", "estep", "mstep", "rlvr") for row in rows)
     state = "finished" if summary else "running" if _is_locked(path) else "stopped"
     return RunView(path, record, state, updates, rows[-1] if rows else {}, summary)
 

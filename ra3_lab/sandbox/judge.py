@@ -31,6 +31,7 @@ from ra3_lab.sandbox.profiles import PROGRAM, Profile
 from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verdict
 
 DEFAULT_LIMITS = Limits()
+PIPE_BYTES = 1 << 20  # values of many megabytes come in few pieces
 AHEAD = 2  # jobs a worker holds, so that it never waits for us
 SLACK_SECONDS = 40.0  # wall time beyond its programs' that a worker may take for a job, its zygote's start included
 BOOT = "import sys; sys.path.insert(0, {home!r}); from ra3_lab.sandbox.worker import main; main()  # for {owner}"
@@ -69,7 +70,8 @@ class _Worker:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.held: deque[int] = deque()
-        self.deadline, self.buffer = 0.0, b""
+        self.deadline = 0.0
+        self.begun: list[bytes] = []  # pieces of a line whose end has not come
         environment = {"PYTHONUTF8": "1"} | {
             name: os.environ[name] for name in ("TMPDIR", "SYSTEMROOT") if name in os.environ
         }
@@ -81,6 +83,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
+            pipesize=PIPE_BYTES,
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
@@ -93,9 +96,15 @@ class _Worker:
 
     def lines(self) -> list[bytes] | None:
         """The verdicts that have come; None when the process is gone."""
-        chunk = os.read(self.stdout.fileno(), 1 << 20)
-        *lines, self.buffer = (self.buffer + chunk).split(b"\n")
-        return lines if chunk else None
+        chunk = os.read(self.stdout.fileno(), PIPE_BYTES)
+        if not chunk:
+            return None
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self.begun, lines[0]])
+            self.begun.clear()
+        self.begun.append(rest)
+        return lines
 
     def stop(self, wait: float = 3.0) -> None:
         """End of input: it goes by itself and removes what is its own; killed where it does not."""

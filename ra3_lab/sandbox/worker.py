@@ -35,6 +35,7 @@ FAILURES = ("wrong_answer", "runtime_error", "memory_limit", "output_limit", "fo
 UNFINISHED = ("runtime_error", "time_limit", "memory_limit", "forbidden", "")
 COMPARE_SECONDS = 5.0  # CPU seconds of this process for one comparison
 SAME_TEXT_IS_RIGHT = ("exact", "equal", "approx", "unordered", "set", "text", "tokens", "lines")
+PIECE_BYTES = 1 << 20
 LINE_BYTES = 4096  # of what a program says besides values
 
 Answer = dict[str, Any]
@@ -52,7 +53,7 @@ class Lines:
         while (end := self.rest.find(b"\n", start)) < 0:
             start = len(self.rest)
             try:
-                chunk = self.channel.recv(1 << 16)
+                chunk = self.channel.recv(PIECE_BYTES)
             except ConnectionError:
                 return None
             self.left -= len(chunk)
@@ -262,7 +263,7 @@ class Judge:
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
         with contextlib.suppress(AttributeError, OSError):
-            fcntl.fcntl(writer, 1031, 1 << 20)  # F_SETPIPE_SZ: fewer turns
+            fcntl.fcntl(writer, 1031, PIECE_BYTES)  # F_SETPIPE_SZ: fewer turns
         with ours, open(reader, "rb", buffering=0) as output:
             with theirs, open(writer, "wb"), readable(given.encode("utf-8", "surrogatepass")) as stdin:
                 self.zygote.run(job | {"kind": "stdin"}, [theirs.fileno(), stdin, writer])
@@ -315,7 +316,7 @@ def readable(data: bytes) -> Iterator[int]:
 def read_all(stream: Any, limit: int) -> tuple[bytes, bool]:
     """What comes until the end, at most `limit` bytes, and whether there was more."""
     chunks, size = [], 0
-    while chunk := stream.read(1 << 16):
+    while chunk := stream.read(PIECE_BYTES):
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:

@@ -1,0 +1,296 @@
+"""Grading: every submission in the sandbox, the checks out here, one finished submission a line of the journal.
+
+    submission --cells as text--> sandbox (one process an exercise, own limits) --plain data--> judge --> record
+
+Two graders work side by side, each with a warm zygote. A record is written when its submission is done, so that a
+grader that is killed loses at most what was running; the next one goes on, and gives the same grades.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ra3_lab
+from ra3_lab.course import masters, program
+from ra3_lab.course.exercise import Arguments, Exercise, Finding, accepts, judge, right
+from ra3_lab.course.flags import flags, signature
+from ra3_lab.course.registry import assignment, home
+from ra3_lab.course.secret import Secret
+from ra3_lab.course.submissions import Submission
+from ra3_lab.sandbox.judge import Invocation, Judge, Returned
+from ra3_lab.sandbox.profiles import NOTEBOOK, package_folders
+from ra3_lab.sandbox.program import Limits
+
+OUTPUT_BYTES = 2_000_000
+PROFILE = replace(NOTEBOOK, arrays=False)  # arrays become lists inside: nothing but plain data crosses
+_ENDED = {
+    "time_limit": "Your cells and this function together ran longer than {cpu:g} CPU seconds: does a loop not end?",
+    "memory_limit": "More than {memory} MB of memory were used.",
+    "output_limit": "What the function returned is far too large.",
+    "forbidden": "Something was tried that is not allowed when grading: files, network, other processes.",
+    "runtime_error": "The notebook's process ended before the function had returned: take exit() and the like out.",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What came of one exercise."""
+
+    points: int
+    """Points earned."""
+    of: int
+    """Points it is worth."""
+    mistake: str
+    """Id of what was wrong; "" when it passed, "ungraded" when the sandbox failed."""
+    hint: str
+    """For the student."""
+    example: bool
+    """Whether the visible example came out right."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of one submission."""
+
+    student: str
+    """As the submissions folder names the student."""
+    assignment: str
+    """Which; "" where it cannot be told."""
+    path: str
+    """The file that counts; "" where nothing was handed in."""
+    key: str
+    """Digest of all that decides the grade."""
+    marks: dict[str, Mark] = field(default_factory=dict)
+    """Exercise id -> mark."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """Question id -> answer in words."""
+    notes: tuple[str, ...] = ()
+    """For student and teacher."""
+    flags: tuple[str, ...] = ()
+    """For the teacher."""
+    signature: str = ""
+    """Equal for copies."""
+    handed_in: float = 0.0
+    """Seconds since 1970."""
+    seconds: float = 0.0
+    """CPU seconds in the sandbox."""
+
+    @property
+    def ungraded(self) -> bool:
+        """Whether the sandbox failed at some exercise: to be tried again."""
+        return any(mark.mistake == "ungraded" for mark in self.marks.values())
+
+
+class Grader:
+    """Grades submissions one after the other, in a sandbox of its own that stays warm."""
+
+    def __init__(self, secret: Secret, judge: Judge) -> None:
+        self.secret, self.sandbox = secret, judge
+
+    def grade(self, submission: Submission) -> Record:
+        """The record of one submission; exercises that are not there are told about, not skipped."""
+        key = key_of(submission, self.secret)
+        common = {"student": submission.student, "assignment": submission.assignment, "path": submission.path}
+        common |= {"key": key, "notes": submission.notes, "handed_in": submission.handed_in}
+        if not submission.assignment:
+            return Record(**common)
+        exercises = assignment(submission.assignment).exercises
+        if not submission.cells:
+            return Record(**common, marks={one.id: Mark(0, one.points, "missing", "", False) for one in exercises})
+        marks, stuck, seconds = {}, False, 0.0
+        for exercise in exercises:
+            marks[exercise.id], stuck, used = self.mark(submission, exercise, stuck)
+            seconds += used
+        notes = submission.notes
+        if stuck:
+            notes += ("a cell of yours never ends or ends the notebook: only imports, functions and classes were run",)
+        common["notes"] = notes
+        return Record(
+            **common,
+            marks=marks,
+            answers=submission.answers,
+            flags=tuple(flags(submission)),
+            signature=signature(submission),
+            seconds=round(seconds, 3),
+        )
+
+    def mark(self, submission: Submission, exercise: Exercise, stuck: bool) -> tuple[Mark, bool, float]:
+        """One exercise. `stuck`: whether the submission's other cells are known to keep functions from being called."""
+        inputs, expected = hidden(self.secret, exercise.id)
+        returned = self.call(submission, exercise, inputs, stuck)
+        seconds = returned.seconds
+        if not stuck and not returned.values and returned.status not in ("passed", "no_verdict"):
+            again = self.call(submission, exercise, inputs, True)
+            seconds += again.seconds
+            if again.values:
+                returned, stuck = again, True
+        finding, example = found(exercise, inputs, expected, returned)
+        points = exercise.points if finding.passed else 0
+        return Mark(points, exercise.points, finding.mistake, finding.hint, example), stuck, seconds
+
+    def call(self, submission: Submission, exercise: Exercise, inputs: Sequence[Arguments], stuck: bool) -> Returned:
+        source = program.text(submission, exercise, stuck)
+        limits = Limits(exercise.cpu_seconds, exercise.memory_mb, OUTPUT_BYTES)
+        return self.sandbox.call([Invocation(source, program.ENTRY, inputs)], limits)[0]
+
+
+def found(
+    exercise: Exercise, inputs: Sequence[Arguments], expected: Sequence[Any], returned: Returned
+) -> tuple[Finding, bool]:
+    """What the values that came back mean, and whether the visible example (the first) is right."""
+    if returned.status == "no_verdict":
+        return Finding(False, "ungraded", "The sandbox failed, not you: this is graded again."), False
+    values = [value if isinstance(value, list) and value else ["error", ""] for value in returned.values]
+    results = [value[1] if value[0] == "ok" and len(value) == 2 else None for value in values]
+    example = bool(results) and accepts(exercise, inputs[0], expected[0], results[0])
+    odd = next((value for value in values if value[0] != "ok"), None)
+    if odd is not None:
+        return _odd(exercise, odd, values), example
+    if len(values) < len(inputs):
+        text = _ENDED.get(returned.status, "It could not be run.")
+        text = text.format(cpu=exercise.cpu_seconds, memory=exercise.memory_mb)
+        return Finding(False, returned.status, text), example
+    return judge(exercise, inputs, results, expected), example
+
+
+def _odd(exercise: Exercise, value: list, values: list[list]) -> Finding:
+    """A call that gave no value. Nothing that the submission wrote itself goes on, so it cannot tell inputs."""
+    if value[0] == "missing":
+        return Finding(False, "missing", f"No function `{exercise.function}` was found.")
+    if value[0] == "stub":
+        return Finding(False, "stub", f"`{exercise.function}` is still to be written.")
+    kind = value[1] if len(value) > 1 and isinstance(value[1], str) else ""
+    known = getattr(builtins, kind, None) if kind.isidentifier() else None
+    what = kind if isinstance(known, type) and issubclass(known, BaseException) else "an exception"
+    of = sum(one[0] != "ok" for one in values)
+    return Finding(False, "error", f"It raised {what} in {of} of {len(values)} cases.")
+
+
+@lru_cache(maxsize=128)
+def hidden(secret: Secret, name: str) -> tuple[list[Arguments], list[Any]]:
+    """Inputs that the secret gives for an exercise, the visible example first, and what is right."""
+    exercise = next(one for one in assignment(name.partition(".")[0]).exercises if one.id == name)
+    inputs = [exercise.example, *exercise.make_inputs(secret.seed(name))]
+    return inputs, [right(exercise, arguments) for arguments in inputs]
+
+
+def key_of(submission: Submission, secret: Secret) -> str:
+    """A digest of all that decides a grade: file, secret, exercises."""
+    parts = [submission.student, submission.assignment, submission.path, submission.digest, secret.fingerprint()]
+    edition = _edition(submission.assignment) if submission.assignment else ""
+    return hashlib.sha256(json.dumps([*parts, edition]).encode()).hexdigest()[:24]
+
+
+@lru_cache(maxsize=32)
+def _edition(name: str) -> str:
+    """Of the files that decide: when an exercise is mended, its submissions are graded again."""
+    folder = Path(ra3_lab.__file__).parent / "course"
+    files = [folder / f"{stem}.py" for stem in ("exercise", "plain", "runner", "program", "grade")]
+    files += [home(name), masters.source_of(assignment(name))]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+@contextmanager
+def grader(secret: Secret, isolation: str | None = None) -> Iterator[Grader]:
+    """A grader with its sandbox. An installed ra3_lab is out of sight there, as a checkout is anyway."""
+    with Judge(1, isolation, PROFILE) as sandbox:
+        package = str(Path(ra3_lab.__file__).parent)
+        if any(Path(package).is_relative_to(folder) for folder in package_folders()):
+            sandbox.plan["hide"] = (*sandbox.plan["hide"], package)
+        yield Grader(secret, sandbox)
+
+
+def grade_all(
+    submissions: Sequence[Submission],
+    secret: Secret,
+    journal: Path,
+    workers: int = 2,
+    isolation: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Record]:
+    """Records of all submissions, in order. What the journal has under the same key is not graded again.
+
+    Raises ValueError where `workers` is below 1, or where this system cannot isolate programs.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; at least 1 is needed")
+    done = read_journal(journal)
+    left = [one for one in submissions if _needs(done.get(key_of(one, secret)))]
+    for name in sorted({one.assignment for one in left if one.cells and one.assignment}):
+        for exercise in assignment(name).exercises:
+            hidden(secret, exercise.id)  # before threads ask for them
+    finished = len(submissions) - len(left)
+    with ExitStack() as stack:
+        free: list[Grader] = []
+        local = threading.local()
+
+        def work(submission: Submission) -> Record:
+            if not hasattr(local, "grader"):
+                local.grader = free.pop()
+            return local.grader.grade(submission)
+
+        workers = min(workers, len(left))
+        free += [stack.enter_context(grader(secret, isolation)) for _ in range(workers)]
+        if not left:
+            return [done[key_of(one, secret)] for one in submissions]
+        file = stack.enter_context(_appending(journal))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        waiting: set[Future[Record]] = {pool.submit(work, submission) for submission in left}
+        try:
+            while waiting:
+                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    record = future.result()
+                    done[record.key] = record
+                    file.write(json.dumps(asdict(record)) + "\n")
+                    file.flush()
+                    finished += 1
+                    if progress is not None:
+                        progress(finished, len(submissions))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [done[key_of(one, secret)] for one in submissions]
+
+
+def _needs(record: Record | None) -> bool:
+    return record is None or record.ungraded
+
+
+def read_journal(path: Path) -> dict[str, Record]:
+    """Key -> record. A line that was being written when a grader was killed is passed over."""
+    found = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            told = json.loads(line)
+            told["marks"] = {name: Mark(**mark) for name, mark in told["marks"].items()}
+            told |= {name: tuple(told[name]) for name in ("notes", "flags")}
+            record = Record(**told)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        found[record.key] = record
+    return found
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[Any]:
+    """The journal, ready for lines; after a torn last line a new one is begun."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with open(path, "a", encoding="utf-8") as file:
+        path.chmod(0o600)
+        if torn:
+            file.write("\n")
+        yield file

@@ -1,0 +1,267 @@
+"""What students handed in: found in a folder, read carefully, never trusted.
+
+Layouts that are understood, mixed as they may be:
+
+    SUBMISSIONS/ada/a1_options.ipynb            one folder a student, at any depth below it (nbgrader's, Moodle's)
+    SUBMISSIONS/ada_a1_options.ipynb            one file a student: the name before the assignment's
+
+Nothing is opened outside of SUBMISSIONS: symbolic links are told about and not followed. Whatever cannot be read
+becomes a note, not an exception.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ra3_lab.course.registry import assignment, names
+
+LARGEST = 20_000_000
+"""Bytes of a notebook that is read."""
+LONGEST_CELL = 100_000
+"""Characters of a cell that is read."""
+_IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
+_ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d)(?![a-zA-Z0-9])", re.IGNORECASE)
+_MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
+
+
+@dataclass(frozen=True)
+class CodeCell:
+    """One code cell of a submission."""
+
+    source: str
+    """Its text, with lines that are no Python (magics, shell) made comments."""
+    kind: str = "given"
+    """The kind its metadata claims: given, exercise, check, show; "own" for a cell the student added."""
+    id: str = ""
+    """The exercise its metadata claims."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A student's notebook for one assignment; `cells` is empty where it could not be read."""
+
+    student: str
+    """Name of the folder, or the file's name before the assignment's."""
+    assignment: str
+    """Which it is: "a1"; "" where that cannot be told."""
+    path: str
+    """The file, relative to the submissions folder; "" for one that is missing."""
+    digest: str = ""
+    """sha256 of the file."""
+    handed_in: float = 0.0
+    """When the file was last changed, seconds since 1970."""
+    cells: tuple[CodeCell, ...] = field(default=(), repr=False)
+    """Code cells, in order."""
+    answers: dict[str, str] = field(default_factory=dict, repr=False)
+    """Question id -> the student's words."""
+    notes: tuple[str, ...] = ()
+    """What was odd, for student and teacher to read."""
+
+
+def find(folder: Path) -> tuple[list[Submission], list[str]]:
+    """All submissions, one a student and assignment (the newest), and notes on what is no submission.
+
+    Raises FileNotFoundError where the folder is not there.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: give the folder that holds the submissions.")
+    found: dict[tuple[str, str], list[Submission]] = {}
+    notes: list[str] = []
+    for path in _files(folder, notes):
+        submission = read(folder, path)
+        found.setdefault((submission.student, submission.assignment), []).append(submission)
+    return [_newest(several) for _, several in sorted(found.items())], notes
+
+
+def _files(folder: Path, notes: list[str]) -> Iterable[Path]:
+    for place, inner, files in os.walk(folder, followlinks=False):
+        inner[:] = sorted(name for name in inner if name not in _IGNORED)
+        for name in inner:
+            if os.path.islink(os.path.join(place, name)):
+                notes.append(f"{_relative(folder, Path(place, name))} is a symbolic link and was not followed")
+        for name in sorted(files):
+            path = Path(place, name)
+            if not name.lower().endswith(".ipynb") or name.startswith("._"):
+                if name.lower().endswith((".py", ".zip", ".html", ".ipynb.txt")):
+                    notes.append(f"{_relative(folder, path)} is no notebook: hand in (or unpack) the .ipynb file")
+            elif not stat.S_ISREG(path.lstat().st_mode):
+                notes.append(f"{_relative(folder, path)} is no regular file and was not read")
+            else:
+                yield path
+
+
+def _newest(several: list[Submission]) -> Submission:
+    """Of a student's files for one assignment the last changed; of equally old ones the last by name."""
+    several = sorted(several, key=lambda one: (bool(one.cells), one.handed_in, one.path))
+    kept, others = several[-1], several[:-1]
+    if not others:
+        return kept
+    note = f"{len(several)} files for this assignment: the newest that can be read counts, {kept.path}, not "
+    return replace(kept, notes=(*kept.notes, note + ", ".join(one.path for one in others)))
+
+
+def read(folder: Path, path: Path) -> Submission:
+    """One file. What cannot be read has no cells and a note that says why."""
+    relative = _relative(folder, path)
+    student, from_name = _who_and_what(relative)
+    try:
+        status = path.stat()
+        handed_in, data = status.st_mtime, b""
+        if status.st_size > LARGEST:
+            raise ValueError(
+                f"the file has {status.st_size / 1e6:.0f} MB; clear its outputs, {LARGEST / 1e6:.0f} MB are read"
+            )
+        data = path.read_bytes()
+        document = json.loads(data)
+        records = _records(document)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        said = str(error) if isinstance(error, ValueError) and "MB" in str(error) else "it is no notebook file"
+        note = f"{relative} could not be read: {said}. Save it again in Jupyter and hand it in anew"
+        digest = hashlib.sha256(str(relative).encode()).hexdigest()
+        return Submission(student, from_name, relative, digest, locals().get("handed_in", 0.0), notes=(note,))
+    metadata = document.get("metadata") if isinstance(document.get("metadata"), dict) else {}
+    cells, answers, notes = _cells(records)
+    claimed = _ra3(metadata).get("assignment")
+    what = claimed if claimed in names() else _by_contents(cells) or from_name
+    notes += _about_kernel(metadata)
+    if what and from_name and what != from_name:
+        notes.append(f"the file is named like {from_name} and holds {what}: graded as {what}")
+    elif what and not from_name:
+        notes.append(f"the file was renamed; by what it holds it is {what}")
+    if not what:
+        notes.append(f"{relative}: it cannot be told which assignment this is")
+    return Submission(
+        student, what, relative, hashlib.sha256(data).hexdigest(), handed_in, tuple(cells), answers, tuple(notes)
+    )
+
+
+def missing(student: str, what: str) -> Submission:
+    """The place of a submission that is not there."""
+    return Submission(student, what, "", notes=("nothing was handed in",))
+
+
+def late(submission: Submission, deadline: datetime) -> str:
+    """A note where a file was changed after the deadline, else ""."""
+    over = submission.handed_in - deadline.timestamp()
+    if not submission.path or over <= 0:
+        return ""
+    return f"late by {over / 3600:.1f} hours" if over < 172_800 else f"late by {over / 86_400:.1f} days"
+
+
+def _who_and_what(relative: str) -> tuple[str, str]:
+    """Student and assignment by the path: the first folder; without one, the name before the assignment's.
+
+    >>> _who_and_what("ada/a1/a1_options.ipynb"), _who_and_what("ada_a1_options.ipynb"), _who_and_what("ada.ipynb")
+    (('ada', 'a1'), ('ada', 'a1'), ('ada', ''))
+    """
+    parts = Path(relative).parts
+    stem = Path(parts[-1]).stem
+    found = _ASSIGNMENT.search(stem)
+    what = found[1].lower() if found else next((part.lower() for part in parts[1:-1] if part.lower() in names()), "")
+    if len(parts) > 1:
+        return parts[0], what
+    before = stem[: found.start()].strip(" _-.") if found else stem
+    return before or stem, what
+
+
+def _relative(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix().encode("utf-8", "replace").decode()
+
+
+def _records(document: Any) -> list[dict[str, Any]]:
+    """The cells of nbformat 4, or of the older 3."""
+    cells = document["cells"] if "cells" in document else document["worksheets"][0]["cells"]
+    return [cell for cell in cells if isinstance(cell, dict)]
+
+
+def _text(record: dict[str, Any]) -> str:
+    source = record.get("source", record.get("input", ""))
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    return source.replace("\r\n", "\n").replace("\0", "") if isinstance(source, str) else ""
+
+
+def _ra3(holder: Any) -> dict[str, Any]:
+    found = holder.get("ra3_lab") if isinstance(holder, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _cells(records: list[dict[str, Any]]) -> tuple[list[CodeCell], dict[str, str], list[str]]:
+    cells, answers, notes, broken, magics = [], {}, [], 0, 0
+    question = ""
+    for record in records:
+        told, source = _ra3(record.get("metadata")), _text(record)
+        kind, name = str(told.get("kind", "own"))[:20], str(told.get("id", ""))[:60]
+        if record.get("cell_type") == "code":
+            python, changed = _python(source)
+            magics += changed
+            broken += not _parses(python)
+            cells.append(CodeCell(python, kind, name))
+        elif kind == "question":
+            question = name
+        elif record.get("cell_type") == "markdown" and (kind == "answer" or (kind == "own" and question)):
+            said = source.replace("*Your answer, in your own words:*", "").strip()
+            name = name if kind == "answer" else question
+            if name and said:
+                answers[name] = f"{answers[name]}\n\n{said}" if name in answers else said
+        else:
+            question = ""
+    if broken:
+        notes.append(f"{broken} code cell{'s' * (broken > 1)} with a syntax error: skipped")
+    if magics:
+        notes.append(f"{magics} line{'s' * (magics > 1)} that are no Python (%magic, !command): skipped")
+    return cells, answers, notes
+
+
+def _python(source: str) -> tuple[str, int]:
+    """The cell with magics and shell lines made comments, where it does not parse as it is; how many lines."""
+    if _parses(source):
+        return source, 0
+    lines, count = source.splitlines(), 0
+    if lines and lines[0].startswith("%%"):
+        return "\n".join(f"# {line}" for line in lines), len(lines)
+    for number, line in enumerate(lines):
+        if _MAGIC.search(line):
+            indent = line[: len(line) - len(line.lstrip())]
+            lines[number], count = f"{indent}pass  # {line.strip()}", count + 1
+    return "\n".join(lines), count
+
+
+def _parses(source: str) -> bool:
+    if len(source) > LONGEST_CELL:
+        return False
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _by_contents(cells: list[CodeCell]) -> str:
+    """The assignment whose exercises or functions occur most often; "" where none does."""
+    claimed = {cell.id for cell in cells}
+    defined = set(re.findall(r"^def (\w+)", "\n".join(cell.source for cell in cells), re.MULTILINE))
+    counts = {
+        name: sum((one.id in claimed) + (one.function in defined) for one in assignment(name).exercises)
+        for name in names()
+    }
+    best = max(counts, key=lambda name: counts[name], default="")
+    return best if best and counts[best] else ""
+
+
+def _about_kernel(metadata: dict[str, Any]) -> list[str]:
+    kernel = metadata.get("kernelspec")
+    language = kernel.get("language", "python") if isinstance(kernel, dict) else "python"
+    if isinstance(language, str) and language.lower() not in ("python", ""):
+        return [f"the notebook names the kernel language {language[:20]!r}; graded as Python"]
+    return []

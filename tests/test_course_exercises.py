@@ -1,0 +1,106 @@
+"""Every exercise of the course against its right and wrong answers (tests/course/aN.py), and its master notebook."""
+
+import importlib.util
+import json
+from functools import cache
+
+import pytest
+from conftest import REPO_ROOT
+
+from ra3_lab.course import masters
+from ra3_lab.course.exercise import Exercise, right
+from ra3_lab.course.instant import PRACTICE_SEED, examine, try_out
+from ra3_lab.course.registry import assignment, exercise, names
+
+FRESH_SEED = 20_261_121
+EXERCISES = [one.id for name in names() for one in assignment(name).exercises]
+
+
+@cache
+def answers(name: str):
+    """tests/course/aN.py."""
+    path = REPO_ROOT / "tests" / "course" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"course_answers_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def of(asked: Exercise):
+    module = answers(asked.id.partition(".")[0])
+    return module.RIGHT[asked.id], module.WRONG[asked.id]
+
+
+def function(asked: Exercise, source: str):
+    names = {}
+    exec(compile(source, f"<{asked.id}>", "exec"), names)
+    return names[asked.function]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_right_answer_is_accepted(name):
+    asked = exercise(name)
+    sources, _ = of(asked)
+    assert len(set(sources)) >= 2
+    for source in sources:
+        for seed in (PRACTICE_SEED, FRESH_SEED):
+            finding = examine(name, function(asked, source), [asked.example, *asked.make_inputs(seed)])
+            assert finding.passed, (seed, finding, source)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_wrong_answer_is_rejected_with_its_hint(name):
+    asked = exercise(name)
+    _, wrong = of(asked)
+    assert len(wrong) >= 5
+    right_on_the_example = 0
+    for kind, (source, mistake) in wrong.items():
+        for seed in (PRACTICE_SEED, FRESH_SEED):
+            try:
+                finding = examine(name, function(asked, source), [asked.example, *asked.make_inputs(seed)])
+            except NotImplementedError:
+                pytest.fail(f"{kind} raises NotImplementedError, which means a stub")
+            assert not finding.passed, (kind, seed)
+            assert mistake is None or finding.mistake == mistake, (kind, seed, finding)
+        right_on_the_example += try_out(name, function(asked, source), only_example=True).passed
+    assert right_on_the_example >= 3, f"{right_on_the_example} wrong answers are right on the visible example"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_inputs_are_plain_data_and_follow_from_the_seed(name):
+    asked = exercise(name)
+    one, same, other = (json.dumps(asked.make_inputs(seed)) for seed in (3, 3, 4))
+    assert one == same != other
+    assert 4 <= len(json.loads(one)) <= 20
+    json.dumps(right(asked, asked.example))  # what `provided` gives is plain data
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_what_the_library_gives_away_is_there(name):
+    for place in exercise(name).gives_away:
+        module, _, attribute = place.partition(":")
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_committed_notebook_is_what_its_master_gives(name):
+    found = assignment(name)
+    built = masters.notebook_text(masters.notebook(found, masters.read_master(name)))
+    committed = masters.sources_dir().parent / f"{found.notebook}.ipynb"
+    assert committed.exists() and committed.read_text(encoding="utf-8") == built, "run `ra3-lab course build`"
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_masters_solution_passes_its_own_checks(name, monkeypatch):
+    found = assignment(name)
+    space = {"__name__": "__main__"}
+    monkeypatch.setenv("RA3_COURSE_GO_ON", "0")
+    for cell in masters.solution_cells(found, masters.read_master(name)):
+        if cell.mark in ("", "exercise"):
+            exec(compile(cell.source, f"<{cell.about or 'given'}>", "exec"), space)
+    for asked in found.exercises:
+        assert examine(asked.id, space[asked.function], [asked.example, *asked.make_inputs(FRESH_SEED)]).passed, (
+            asked.id
+        )
