@@ -14,24 +14,11 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
         seed=seed,
         midtrain=MidtrainConfig(
             rounds=2,
-            evaluate_every=34,
-            estep=EStepConfig(updates=24, programs=8, group=6),
-            mstep=MStepConfig(updates=78, programs=16),
+            evaluate_every=32,
+            estep=EStepConfig(updates=16, programs=8, group=6),
+            mstep=MStepConfig(updates=64, programs=16),
         ),
         tasks=80,
         validation_tasks=30,
         samples=4,
-    )
-
-
-def study_experiment(seed: int = 0) -> ExperimentConfig:
-    """The longer comparison behind the table in the README."""
-    return ExperimentConfig(
-        seed=seed,
-        midtrain=MidtrainConfig(
-            rounds=3,
-            evaluate_every=46,
-            estep=EStepConfig(updates=24, programs=8, group=8),
-            mstep=MStepConfig(updates=160, programs=16),
-        ),
     )

@@ -44,7 +44,7 @@ class PretrainConfig:
     """Seed of corpus, initial weights and data order."""
     precision: str = "auto"
     """auto, bf16 or fp32; auto means bf16 where the processor has instructions for it. Elsewhere bf16 is far slower."""
-    tokens: int = 8_000_000
+    tokens: int = 18_000_000
     """Tokens to train on, padding not counted."""
     batch_tokens: int = 2_048
     """Tokens per update."""
