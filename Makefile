@@ -65,6 +65,9 @@ $(VENV)/.core: pyproject.toml
 	$(PIP) $(CONSTRAIN) -e .
 	@touch $@
 
-$(VENV)/.notebook $(VENV)/.dev: $(VENV)/.%: $(VENV)/.core
-	$(PIP) $(CONSTRAIN) -e ".[$*]"
+$(VENV)/.notebook: EXTRAS := notebook
+# bitsandbytes among the tools: without it every test of 4-bit weights is skipped.
+$(VENV)/.dev: EXTRAS := dev,qlora
+$(VENV)/.notebook $(VENV)/.dev: $(VENV)/.core
+	$(PIP) $(CONSTRAIN) -e ".[$(EXTRAS)]"
 	@touch $@

@@ -38,7 +38,7 @@ def test_environment_yml_installs_what_pyproject_declares(repo_root, project):
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
 
     extras = project["optional-dependencies"]
-    declared = parse(project["dependencies"] + extras["notebook"] + extras["dev"])
+    declared = parse(project["dependencies"] + extras["notebook"] + extras["dev"] + extras["qlora"])
     assert parse(entry for entry in pip if not entry.startswith("-")) == declared
     assert [entry for entry in pip if entry.startswith("-")] == ["-e ."]
 
@@ -50,7 +50,7 @@ def test_constraints_fit_the_declared_ranges(repo_root, project):
     lines = (repo_root / "constraints.txt").read_text().splitlines()
     tested = {name(r): r for r in parse(line for line in lines if line and not line.startswith("#"))}
     extras = project["optional-dependencies"]
-    for requirement in parse(project["dependencies"] + extras["notebook"] + extras["dev"]):
+    for requirement in parse(project["dependencies"] + extras["notebook"] + extras["dev"] + extras["qlora"]):
         (pin,) = tested[name(requirement)].specifier
         assert pin.operator == "==", pin
         assert requirement.specifier.contains(pin.version), f"{requirement} does not allow the tested {pin}"
@@ -59,6 +59,11 @@ def test_constraints_fit_the_declared_ranges(repo_root, project):
 def test_makefile_installs_the_pinned_torch(repo_root, project):
     (torch,) = (r for r in project["dependencies"] if r.startswith("torch"))
     assert f"TORCH  := {torch}\n" in (repo_root / "Makefile").read_text()
+
+
+def test_make_test_brings_what_the_tests_of_4bit_weights_need(repo_root):
+    made = subprocess.run(["make", "-n", "-B", ".venv/.dev"], cwd=repo_root, capture_output=True, text=True, check=True)
+    assert '-e ".[dev,qlora]"' in made.stdout
 
 
 def test_core_needs_no_extra(project):
