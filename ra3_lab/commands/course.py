@@ -2,44 +2,280 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
+from ra3_lab.commands.judge import progress
 from ra3_lab.commands.output import Json, results
+
+FOLDER = Path("ra3_course")
+
+
+@dataclass(frozen=True)
+class Init:
+    """Make the teacher's folder with a secret, from which hidden inputs are drawn.
+
+    Example: ra3-lab course init --course ~/teaching/ra3_2027
+    """
+
+    course: Path = FOLDER
+    """The teacher's folder: not in the project, nor in anything that is published."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """The students' notebooks from their masters, and bundles for a class.
+    """The students' notebooks from their masters; with --out bundles for a class.
 
     Example: ra3-lab course build
 
-    Example: ra3-lab course build --check
+    Example: ra3-lab course build --out handout --course ~/teaching/ra3_2027
     """
 
+    out: Path | None = None
+    """Folder for bundles: student/ (and student.zip), teacher/, nbgrader/, otter/. Must be empty or not there."""
+    course: Path = FOLDER
+    """The teacher's folder; where it has a secret, the leak gate looks for that, too."""
     check: bool = False
     """Write nothing; status 1 where a notebook is not what its master gives."""
     json: Json = None
     """Write the result as JSON to FILE, or to stdout."""
 
 
-Action = Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
+@dataclass(frozen=True)
+class Check:
+    """Run a notebook's instant checks in the sandbox, as grading does, on the inputs that everybody has.
+
+    Example: ra3-lab course check a1_options.ipynb
+    """
+
+    notebook: Annotated[Path, tyro.conf.Positional]
+    """The notebook."""
+    isolation: str | None = None
+    """How it is shut in; default: all that this machine has, see ra3-lab doctor."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Grade a folder of submissions: grades, a feedback page a student, a class report.
+
+    One folder a student, or files NAME_a1_options.ipynb. A grading that was stopped goes on when the same command is
+    given again; what was graded already is not graded twice.
+
+    Example: ra3-lab course grade submissions --out grades.csv --course ~/teaching/ra3_2027
+
+    Example: ra3-lab course grade handed_in --out a1.csv --assignment a1 --deadline 2027-03-01T23:59 --roster class.csv
+    """
+
+    submissions: Annotated[Path, tyro.conf.Positional]
+    """The folder of submissions."""
+    out: Path
+    """CSV file for the grades; pages go to a folder of the same name."""
+    course: Path = FOLDER
+    """The teacher's folder, with the secret."""
+    assignment: tuple[str, ...] = ()
+    """Which to grade; default: all that were handed in."""
+    roster: Path | None = None
+    """CSV or text file with the students who should have handed in."""
+    deadline: str | None = None
+    """Local time like 2027-03-01T23:59; later files are marked, not refused."""
+    names: bool = False
+    """Show students' names instead of pseudonyms."""
+    workers: int = 2
+    """Submissions graded side by side."""
+    isolation: str | None = None
+    """How submissions are shut in; default: all that this machine has, see ra3-lab doctor."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Look through what is to be handed out: solutions, rubrics, outputs, the secret. Status 1 on a hit.
+
+    Example: ra3-lab course leaks handout/student --course ~/teaching/ra3_2027
+    """
+
+    bundle: Annotated[Path, tyro.conf.Positional]
+    """Folder or zip file."""
+    course: Path = FOLDER
+    """The teacher's folder; without a secret there, hidden inputs cannot be looked for."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
+
+
+@dataclass(frozen=True)
+class Purge:
+    """Remove all that tells of students: grades, pages, journal, names. The secret stays.
+
+    Example: ra3-lab course purge --course ~/teaching/ra3_2027 --yes
+    """
+
+    course: Path = FOLDER
+    """The teacher's folder."""
+    yes: bool = False
+    """Do it; without it, nothing is removed."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
+
+
+Action = (
+    Annotated[Init, tyro.conf.subcommand("init", prefix_name=False)]
+    | Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
+    | Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
+    | Annotated[Grade, tyro.conf.subcommand("grade", prefix_name=False)]
+    | Annotated[Leaks, tyro.conf.subcommand("leaks", prefix_name=False)]
+    | Annotated[Purge, tyro.conf.subcommand("purge", prefix_name=False)]
+)
 
 
 def run(action: Annotated[Action, tyro.conf.arg(name="")]) -> int:
     """Assignments: build them, check and grade what comes back.
 
-    Example: ra3-lab course build --check
+    Example: ra3-lab course init --course ~/teaching/ra3_2027
+
+    Example: ra3-lab course build --out handout --course ~/teaching/ra3_2027
+
+    Example: ra3-lab course grade submissions --out grades.csv --course ~/teaching/ra3_2027
     """
+    doers: dict[type, Callable[[Any], tuple[int, dict[str, Any]]]] = {
+        Init: _init,
+        Build: _build,
+        Check: _check,
+        Grade: _grade,
+        Leaks: _leaks,
+        Purge: _purge,
+    }
+    with results("course", action.json) as emit:
+        code, record = doers[type(action)](action)
+        emit({"action": type(action).__name__.lower(), **record})
+    return code
+
+
+def _init(action: Init) -> tuple[int, dict[str, Any]]:
+    from ra3_lab.course import secret
+
+    made = secret.make(action.course)
+    print(f"{action.course} holds the secret of your course: keep it, and keep it to yourself.")
+    return 0, {"course": str(action.course), "fingerprint": made.fingerprint()}
+
+
+def _build(action: Build) -> tuple[int, dict[str, Any]]:
     from ra3_lab.course.masters import build_students
 
-    with results("course", action.json) as emit:
-        changed = build_students(action.check)
-        for path in changed:
-            print(f"{path.name} {'is out of date' if action.check else 'built'}")
-        if not changed:
-            print("every assignment is what its master gives")
-        emit({"action": "build", "changed": [path.name for path in changed]})
-    return 1 if action.check and changed else 0
+    if action.out is not None:
+        from ra3_lab.course.bundles import build
+
+        made = build(action.out, _secret(action.course))
+        for name, count in made.items():
+            print(f"{action.out / name}: {count} files")
+        return 0, {"out": str(action.out), "files": made}
+    changed = build_students(action.check)
+    for path in changed:
+        print(f"{path.name} {'is out of date' if action.check else 'built'}")
+    if not changed:
+        print("every assignment is what its master gives")
+    return (1 if action.check and changed else 0), {"changed": [path.name for path in changed]}
+
+
+def _check(action: Check) -> tuple[int, dict[str, Any]]:
+    from ra3_lab.course.grade import Practice, grader
+    from ra3_lab.course.report import score
+    from ra3_lab.course.submissions import read
+
+    path = action.notebook.absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"{action.notebook} is not a file: give a notebook.")
+    submission = read(path.parent, path)
+    for note in submission.notes:
+        print(f"note: {note}")
+    if not submission.assignment or not submission.cells:
+        raise ValueError(f"{action.notebook}: no exercise of the course was found in it.")
+    with grader(Practice(), action.isolation) as one:
+        record = one.grade(submission)
+    for name, mark in record.marks.items():
+        print(f"{name}: {'passed' if not mark.mistake else 'not yet. ' + mark.hint}")
+    points, of = score(record)
+    print(f"{points} of {of} points on the inputs that everybody has. Grading uses fresh ones.")
+    marks = {name: {"passed": not mark.mistake, "mistake": mark.mistake} for name, mark in record.marks.items()}
+    return 0 if points == of else 1, {"assignment": record.assignment, "points": points, "of": of, "marks": marks}
+
+
+def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
+    from datetime import datetime
+
+    from ra3_lab.course import results as files
+    from ra3_lab.course import secret as secrets
+    from ra3_lab.course.grade import grade_all
+    from ra3_lab.course.registry import assignment
+    from ra3_lab.course.report import score, status
+    from ra3_lab.course.submissions import find
+    from ra3_lab.runs import narrator
+
+    secret = secrets.read(action.course)
+    deadline = datetime.fromisoformat(action.deadline) if action.deadline else None
+    if action.out.suffix != ".csv" or not action.out.parent.is_dir():
+        raise ValueError(f"--out {action.out}: give the name of a .csv file in a folder that exists.")
+    for name in action.assignment:
+        assignment(name)
+    found, notes = find(action.submissions)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    roster = files.read_roster(action.roster) if action.roster else []
+    wanted = files.with_missing(found, roster, action.assignment)
+    if not wanted:
+        raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
+    with narrator() as say:
+        show = progress(say, "graded")
+        records = grade_all(
+            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, progress=show
+        )
+    counts = files.write(records, action.out, action.course, secret, deadline, action.names)
+    told = [status(record) for record in records]
+    summary = {what: told.count(what) for what in sorted(set(told))}
+    print(f"{action.out}: " + ", ".join(f"{count} {what}" for what, count in summary.items()))
+    print(f"{counts['flagged']} flagged, {counts['late']} late; pages in {action.out.with_suffix('')}")
+    if "ungraded" in summary:
+        print("The sandbox failed at some exercises; give the same command again.", file=sys.stderr)
+    total = [list(score(record)) for record in records]
+    return (1 if "ungraded" in summary else 0), {"counts": summary, **counts, "points": total, "notes": notes}
+
+
+def _leaks(action: Leaks) -> tuple[int, dict[str, Any]]:
+    from ra3_lab.course.leaks import leaks
+
+    secret = _secret(action.course)
+    found = leaks(action.bundle, secret)
+    for leak in found:
+        print(f"{leak.place}: {leak.what}")
+    looked = "" if secret else f" (no secret in {action.course}: hidden inputs were not looked for)"
+    print(f"{len(found)} hits{looked}" if found else f"nothing that students must not have{looked}")
+    return (1 if found else 0), {"leaks": [vars(leak) for leak in found], "secret": secret is not None}
+
+
+def _purge(action: Purge) -> tuple[int, dict[str, Any]]:
+    from ra3_lab.course.results import purge
+    from ra3_lab.course.secret import read
+
+    read(action.course)  # is it a teacher's folder?
+    if not action.yes:
+        raise ValueError("this removes grades, pages, journal and names for good: give --yes. The secret stays.")
+    removed = purge(action.course)
+    for path in removed:
+        print(f"removed {path}")
+    return 0, {"removed": [str(path) for path in removed]}
+
+
+def _secret(course: Path) -> Any:
+    """The secret of a teacher's folder, None where there is none."""
+    from ra3_lab.course import secret
+
+    return secret.read(course) if (course / secret.SECRET_FILE).exists() else None

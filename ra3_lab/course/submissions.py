@@ -106,8 +106,8 @@ def _newest(several: list[Submission]) -> Submission:
     kept, others = several[-1], several[:-1]
     if not others:
         return kept
-    note = f"{len(several)} files for this assignment: the newest that can be read counts, {kept.path}, not "
-    return replace(kept, notes=(*kept.notes, note + ", ".join(one.path for one in others)))
+    note = f"{len(several)} files for this assignment: the newest that can be read counts, {_shown(kept.path)}, not "
+    return replace(kept, notes=(*kept.notes, note + ", ".join(_shown(one.path) for one in others)))
 
 
 def read(folder: Path, path: Path) -> Submission:
@@ -126,7 +126,7 @@ def read(folder: Path, path: Path) -> Submission:
         records = _records(document)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         said = str(error) if isinstance(error, ValueError) and "MB" in str(error) else "it is no notebook file"
-        note = f"{relative} could not be read: {said}. Save it again in Jupyter and hand it in anew"
+        note = f"{_shown(relative)} could not be read: {said}. Save it again in Jupyter and hand it in anew"
         digest = hashlib.sha256(str(relative).encode()).hexdigest()
         return Submission(student, from_name, relative, digest, locals().get("handed_in", 0.0), notes=(note,))
     metadata = document.get("metadata") if isinstance(document.get("metadata"), dict) else {}
@@ -139,7 +139,7 @@ def read(folder: Path, path: Path) -> Submission:
     elif what and not from_name:
         notes.append(f"the file was renamed; by what it holds it is {what}")
     if not what:
-        notes.append(f"{relative}: it cannot be told which assignment this is")
+        notes.append(f"{_shown(relative)}: it cannot be told which assignment this is")
     return Submission(
         student, what, relative, hashlib.sha256(data).hexdigest(), handed_in, tuple(cells), answers, tuple(notes)
     )
@@ -150,10 +150,14 @@ def missing(student: str, what: str) -> Submission:
     return Submission(student, what, "", notes=("nothing was handed in",))
 
 
-def late(submission: Submission, deadline: datetime) -> str:
-    """A note where a file was changed after the deadline, else ""."""
-    over = submission.handed_in - deadline.timestamp()
-    if not submission.path or over <= 0:
+def late(handed_in: float, deadline: datetime) -> str:
+    """A note where a file was changed (seconds since 1970) after the deadline, else "".
+
+    >>> late(datetime(2027, 3, 2, 1, 30).timestamp(), datetime(2027, 3, 2))
+    'late by 1.5 hours'
+    """
+    over = handed_in - deadline.timestamp()
+    if over <= 0:
         return ""
     return f"late by {over / 3600:.1f} hours" if over < 172_800 else f"late by {over / 86_400:.1f} days"
 
@@ -176,6 +180,15 @@ def _who_and_what(relative: str) -> tuple[str, str]:
 
 def _relative(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix().encode("utf-8", "replace").decode()
+
+
+def _shown(relative: str) -> str:
+    """A path without the student's name, for notes.
+
+    >>> _shown("ada/late/a1.ipynb"), _shown("ada_a1.ipynb")
+    ('late/a1.ipynb', 'the file')
+    """
+    return relative.partition("/")[2] or "the file"
 
 
 def _records(document: Any) -> list[dict[str, Any]]:

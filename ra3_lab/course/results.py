@@ -1,0 +1,135 @@
+"""Files of a grading: what is written where, and what `purge` removes again.
+
+COURSE/secret          never removed
+COURSE/journal.jsonl   finished submissions, with names: what a grader that was killed goes on from
+COURSE/students.csv    pseudonym -> name
+GRADES.csv             the grades
+GRADES/                class.html, answers.csv, feedback/PSEUDONYM_a1.html
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ra3_lab.course import report
+from ra3_lab.course.grade import Record
+from ra3_lab.course.secret import Secret
+from ra3_lab.course.submissions import Submission, late, missing
+
+JOURNAL, STUDENTS, OUTPUTS = "journal.jsonl", "students.csv", "outputs.txt"
+
+
+def read_roster(path: Path) -> list[str]:
+    """Students, as the submissions folder names them: the first column of a CSV, or one a line."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
+    return [name for name in rows if name.lower() not in ("student", "id", "name")]
+
+
+def with_missing(submissions: Sequence[Submission], roster: Sequence[str], names: Sequence[str]) -> list[Submission]:
+    """The submissions, and one for every student and assignment that is not there."""
+    names = names or sorted({one.assignment for one in submissions} - {""})
+    chosen = [one for one in submissions if one.assignment in names or not one.assignment]
+    there = {(one.student, one.assignment) for one in chosen}
+    students = sorted({one.student for one in submissions} | set(roster))
+    return chosen + [missing(who, what) for who in students for what in names if (who, what) not in there]
+
+
+def all_flags(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Record key -> flags: a submission's own, and that several students' answers are the same text."""
+    alike: dict[tuple[str, str], int] = defaultdict(int)
+    for record in records:
+        alike[record.assignment, record.signature] += bool(record.signature)
+    found = {record.key: list(record.flags) for record in records}
+    for record in records:
+        if (count := alike[record.assignment, record.signature]) > 1:
+            found[record.key].append(f"the same answers, letter for letter, in {count} submissions")
+    return {key: flags for key, flags in found.items() if flags}
+
+
+def write(
+    records: Sequence[Record], out: Path, course: Path, secret: Secret, deadline: datetime | None, names: bool
+) -> dict[str, int]:
+    """Write all files; returns how many of each."""
+
+    def label(student: str) -> str:
+        return student if names else secret.pseudonym(student)
+
+    lateness = {one.key: note for one in records if deadline and (note := _late(one, deadline))}
+    flags = all_flags(records)
+    folder = out.with_suffix("")
+    feedback = folder / "feedback"
+    feedback.mkdir(parents=True, exist_ok=True)
+    _write(out, report.grades_csv(records, label, lateness, flags))
+    _write(folder / "answers.csv", report.answers_csv(records, label))
+    _write(folder / "class.html", report.class_html(records, label, lateness, flags))
+    pages = 0
+    for record in records:
+        if record.assignment:
+            name = re.sub(r"[^\w.-]", "_", label(record.student))
+            text = report.feedback_html(record, label(record.student), lateness.get(record.key, ""))
+            _write(feedback / f"{name}_{record.assignment}.html", text)
+            pages += 1
+    students = sorted({record.student for record in records} | set(known_students(course)))
+    rows = [{"id": secret.pseudonym(student), "student": student} for student in students]
+    _write(course / STUDENTS, report.table_csv(["id", "student"], rows))
+    outputs = {*_outputs(course), str(out.resolve())}
+    _write(course / OUTPUTS, "".join(f"{line}\n" for line in sorted(outputs)))
+    return {"records": len(records), "feedback": pages, "flagged": len(flags), "late": len(lateness)}
+
+
+def known_students(course: Path) -> list[str]:
+    """Names in students.csv."""
+    path = course / STUDENTS
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return [row["student"].removeprefix("'") for row in csv.DictReader(file)]
+
+
+def purge(course: Path) -> list[Path]:
+    """Remove all that tells of students: journal, names, grades, pages. The secret stays. Returns what was removed.
+
+    Only files that grading writes are removed, by their names; folders only when they are empty then.
+    """
+    removed = []
+    for line in _outputs(course):
+        out = Path(line)
+        folder = out.with_suffix("")
+        written = [out, folder / "answers.csv", folder / "class.html", *sorted((folder / "feedback").glob("*_a?.html"))]
+        for path in written:
+            if path.is_file() and not path.is_symlink():
+                path.unlink()
+                removed.append(path)
+        for place in (folder / "feedback", folder):
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+    for name in (JOURNAL, STUDENTS, OUTPUTS):
+        if (course / name).exists():
+            (course / name).unlink()
+            removed.append(course / name)
+    return removed
+
+
+def _outputs(course: Path) -> list[str]:
+    path = course / OUTPUTS
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _late(record: Record, deadline: datetime) -> str:
+    return late(record.handed_in, deadline) if record.path else ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Complete or not at all, and for this user's eyes only."""
+    staging = path.with_name(path.name + ".tmp")
+    descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    os.replace(staging, path)
