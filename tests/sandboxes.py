@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ra3_lab.sandbox import Calls, Judge, Limits, Program, Verdict
-from ra3_lab.sandbox.isolation import LINUX, probe
+from ra3_lab.sandbox.isolation import LINUX, build, probe
 
 QUICK = Limits(cpu_seconds=0.5, memory_mb=256, output_bytes=100_000, scratch_mb=8)
 ISOLATIONS = [name for name in LINUX if probe(name)["holds"]]
@@ -30,6 +30,8 @@ def each_isolation(*names):
     )
 
 
+WITHOUT_FORK = build("process") | {"forks": False}
+"""The plan of a system that cannot fork; judges call it "no fork"."""
 ESCAPE = f"ra3_escape_{os.getpid()}"
 """What hostile programs name the files that they try to leave."""
 
@@ -39,11 +41,11 @@ hard = pytest.mark.skipif(not ISOLATIONS, reason=f"no hard isolation holds here:
 @functools.cache
 def judge_of(isolation):
     """One warm judge for all tests that use it; `close_judges` ends it."""
-    return Judge(workers=2, isolation=isolation)
+    return Judge.with_plan(WITHOUT_FORK, 2) if isolation == "no fork" else Judge(workers=2, isolation=isolation)
 
 
 def close_judges():
-    for isolation in (*LINUX, "process", None):
+    for isolation in (*LINUX, "process", "no fork", None):
         if isolation in _used:
             judge_of(isolation).close()
     _used.clear()

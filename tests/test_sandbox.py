@@ -76,7 +76,7 @@ STATUSES = [
 ]
 
 
-@pytest.mark.parametrize("isolation", ["process", pytest.param(None, marks=hard)])
+@pytest.mark.parametrize("isolation", ["process", "no fork", pytest.param(None, marks=hard)])
 def test_every_kind_of_test_gives_its_statuses(isolation):
     limits = Limits(cpu_seconds=0.5, memory_mb=256, output_bytes=100_000, wall_seconds=4.0)
     verdicts = judge([Program(source, tests) for source, tests, _ in STATUSES], limits, isolation)

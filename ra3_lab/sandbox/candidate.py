@@ -11,12 +11,13 @@ which ends it.
 
 from __future__ import annotations
 
+import _sitebuiltins
 import builtins
 import json
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ra3_lab.sandbox import codec
@@ -71,6 +72,14 @@ def failure(error: BaseException) -> str:
     except BaseException:  # a hostile __str__
         text = "?"
     return f"!{status} {type(error).__name__}: {text}"[:300].replace("\n", " ").encode("ascii", "replace").decode()
+
+
+def furnish(modules: Iterable[str]) -> None:
+    """Before any program: import what shall be warm, and bring `exit` and `quit`, which `site` would have brought."""
+    for name in modules:
+        __import__(name)
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "end of input"))
 
 
 def load(source: str, name: str = "solution") -> dict[str, Any]:

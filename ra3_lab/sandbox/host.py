@@ -15,17 +15,14 @@ import tempfile
 import threading
 from typing import Any
 
+from ra3_lab.sandbox.deciding import Job, SandboxError
+from ra3_lab.sandbox.scratch import empty
+
 BOOT = (
     "import sys; sys.path.insert(0, {home!r}); "
     "from ra3_lab.sandbox.zygote import main; main({descriptor}, {parent})  # for {owner}"
 )
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # what `ra3_lab` is imported from
-
-Job = dict[str, Any]
-
-
-class SandboxError(RuntimeError):
-    """The sandbox, not the program, went wrong."""
 
 
 class Zygote:
@@ -155,8 +152,6 @@ class Zygote:
             self.process.wait()
             self.process = None
         if self.folder:
-            from ra3_lab.sandbox.zygote import empty
-
             for _ in range(50):  # a program that is just being killed may still write
                 if empty(self.folder):
                     break

@@ -89,6 +89,7 @@ def build(name: str, profile: Profile = PROGRAM) -> dict[str, Any]:
         "landlock": name == "landlock" or (name in ("namespaces", "bubblewrap") and _has_landlock()),
         "seccomp": name in LINUX,
         "guard": name == "process",
+        "forks": hasattr(os, "fork"),
         "launcher": launchers.bubblewrap(shown)
         if name == "bubblewrap"
         else launchers.sandbox_exec(shown)

@@ -193,6 +193,10 @@ class Judge:
     def _run(self, jobs: list[dict[str, Any]], progress: Progress | None) -> list[dict[str, Any]]:
         if not jobs:
             return []
+        if not self.plan["forks"]:
+            from ra3_lab.sandbox import plain
+
+            return plain.answers(self.plan, jobs, self.workers, progress)
         with self._lock:
             finished = False
             try:

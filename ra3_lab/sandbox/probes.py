@@ -78,7 +78,10 @@ def change(path):
     if os.stat(path).st_mode == before:
         raise PermissionError("nothing changed")
 
-def look(folder, port, datagram_port, abstract, trainer, memory):
+def take(memory):
+    return len(b"x" * memory)  # written to: macOS counts no memory before
+
+def look(folder, port, datagram_port, abstract, trainer):
     canary = os.path.join(folder, "canary")
     tried = {
         "read a file": lambda: read(canary),
@@ -91,7 +94,6 @@ def look(folder, port, datagram_port, abstract, trainer, memory):
         "signal the trainer": lambda: os.kill(trainer, 0),
         "read a process's environment": lambda: read("/proc/%d/environ" % trainer),
         "find an environment variable": lambda: os.environ["RA3_PROBE"],
-        "take twice its memory": lambda: len(bytearray(memory)),
         "take memory that is not counted": uncounted,
         "use its scratch folder": lambda: write("scratch_note"),
     }
@@ -118,12 +120,15 @@ def run(judge: Any, memory_mb: int) -> dict[str, str]:
         if abstract:
             stack.enter_context(_listening(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + name))
         ports = [_port(tcp), _port(udp)]
-        arguments = [folder, *ports, name if abstract else "", os.getpid(), memory_mb * 2 * 1024 * 1024]
+        arguments = [folder, *ports, name if abstract else "", os.getpid()]
         limits = Limits(cpu_seconds=10.0, memory_mb=memory_mb, wall_seconds=60.0)
-        (returned,) = judge.call([Invocation(PROGRAM, "look", [arguments])], limits)
+        twice = Invocation(PROGRAM, "take", [[memory_mb * 2 * 1024 * 1024]])  # alone: it may be the end of a program
+        returned, taken = judge.call([Invocation(PROGRAM, "look", [arguments]), twice], limits)
         if returned.status != "passed":
             raise RuntimeError(f"the probe did not run: {returned.status}: {returned.detail}")
         found = dict(returned.values[0])
+        word = "did it" if taken.status == "passed" else "refused"
+        found["take twice its memory"] = f"{word}: {taken.detail or taken.values}"
         if os.path.exists(os.path.join(folder, "written")):
             found["write a file"] = "did it: the file is there"
         if os.stat(canary).st_mode & 0o777 != 0o600:

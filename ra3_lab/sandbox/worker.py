@@ -3,10 +3,9 @@
     trainer --job: one line of JSON--> judge worker --channels--> program, test text (forked by its zygote)
             <--verdict: one line----
 
-Started by exec without the trainer's environment. What comes back from a program is read as lines of plain data, of
-limited size, and compared here by `checkers.compare`. A failure of the sandbox itself is tried once more with a
-fresh zygote, then it is `no_verdict`. When the trainer is gone, the input ends and this process with it, and the
-zygote with that.
+Started by exec without the trainer's environment. It decides as `deciding.py` says; a failure of the sandbox is tried
+once more with a fresh zygote. When the trainer is gone, the input ends and this process with it, and the zygote with
+that.
 
 All time limits of programs are the zygote's: a killed program's channels close, so every read here ends. Should the
 zygote hang, the trainer's own deadline ends this process.
@@ -24,273 +23,60 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from ra3_lab.sandbox import codec
-from ra3_lab.sandbox.checkers import compare
-from ra3_lab.sandbox.host import Job, SandboxError, Zygote
+from ra3_lab.sandbox.deciding import PARTS, PIECE_BYTES, Answer, Decider, Job, Lines, Running, allowance
+from ra3_lab.sandbox.host import Zygote
 
-FAILURES = ("wrong_answer", "runtime_error", "memory_limit", "output_limit", "forbidden")  # what a program may claim
-UNFINISHED = ("runtime_error", "time_limit", "memory_limit", "forbidden", "")
-COMPARE_SECONDS = 5.0  # CPU seconds of this process for one comparison
-SAME_TEXT_IS_RIGHT = ("exact", "equal", "approx", "unordered", "set", "text", "tokens", "lines")
-PIECE_BYTES = 1 << 20
-LINE_BYTES = 4096  # of what a program says besides values
-
-Answer = dict[str, Any]
+F_SETPIPE_SZ = 1031  # Linux
 
 
-class Lines:
-    """Lines from a forked process, at most `left` bytes of them; `flooded` says that there were more."""
-
-    def __init__(self, channel: socket.socket, left: int) -> None:
-        self.channel, self.left, self.rest, self.flooded = channel, left, bytearray(), False
-
-    def next(self) -> bytes | None:
-        """A line without its newline; None at the end."""
-        start = 0
-        while (end := self.rest.find(b"\n", start)) < 0:
-            start = len(self.rest)
-            try:
-                chunk = self.channel.recv(PIECE_BYTES)
-            except ConnectionError:
-                return None
-            self.left -= len(chunk)
-            self.flooded = self.left < 0
-            if self.flooded or not chunk:
-                return None
-            self.rest += chunk
-        line = bytes(self.rest[:end])
-        del self.rest[: end + 1]
-        return line
-
-    def begin(self) -> None:
-        """Take "ready", which is sent before any foreign code runs. SandboxError without it."""
-        first = self.next()
-        if first != b"ready":
-            raise SandboxError((first or b"").decode("ascii", "replace") or "the program's process was not set up")
-
-
-def send(channel: socket.socket, job: Job, *names: str) -> None:
-    """Parts of the job as one line to a forked process; one that has died will show by its silence."""
-    with contextlib.suppress(ConnectionError):
-        channel.sendall(json.dumps({name: job[name] for name in names}).encode() + b"\n")
-
-
-def verdict(status: str, seconds: float, detail: str, **more: Any) -> Answer:
-    """What the trainer gets."""
-    return {"status": status, "seconds": seconds, "detail": detail, **more}
-
-
-def said(line: bytes) -> tuple[str, str]:
-    """Status and text of a "!status text" line."""
-    status, _, text = line[1:].decode("ascii", "replace").partition(" ")
-    return (status if status in FAILURES else "runtime_error"), text[:400]
-
-
-def ending(child: Answer, job: Job) -> tuple[str, str]:
-    """Status and text of a program that ended, or was ended, without saying why."""
-    code, reason, seconds = child["status"], child["reason"], child["seconds"]
-    used = f"{seconds:.2f} s CPU; limit {job['cpu_seconds']:g} s"
-    if reason == "scratch":
-        return "output_limit", f"more than {job['scratch_mb']} MiB of files, or too many threads"
-    if reason == "wall":
-        return "time_limit", f"{job['wall_seconds']:g} s wall time; {used}"
-    if reason == "cpu" or seconds > job["cpu_seconds"] or code & 127 == signal.SIGXCPU:
-        return "time_limit", used
-    if code & 127 == getattr(signal, "SIGSYS", 31):
-        return "forbidden", "a system call that is not allowed"
-    if reason == "judge" and code & 127 == signal.SIGKILL:
-        return "runtime_error", "ended early"
-    if code & 127:
-        return "runtime_error", f"ended by signal {code & 127}"
-    return "runtime_error", f"ended early, with exit status {code >> 8}"
-
-
-def late(child: Answer, job: Job) -> bool:
-    """Whether a limit on time was passed, whatever else happened."""
-    return child["reason"] in ("cpu", "wall") or child["seconds"] > job["cpu_seconds"]
-
-
-def right(checker: str, expected: str, got: str) -> bool:
-    """`compare` on coded text, under a time limit of its own: what a program returned cannot hold the judge up."""
-    if got == expected and checker.partition(":")[0] in SAME_TEXT_IS_RIGHT:
-        return True
-    try:
-        with _timed():
-            return compare(checker, codec.loads(expected), codec.loads(got))
-    except (codec.Malformed, TimeoutError):
-        return False
-
-
-@contextlib.contextmanager
-def _timed() -> Iterator[None]:
-    def stop(*_: Any) -> None:
-        raise TimeoutError("the comparison took too long")
-
-    signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, COMPARE_SECONDS, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-class Judge:
-    """Decides about one job after the other."""
+class Judge(Decider):
+    """Runs are forked by a zygote, one at a time."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.zygote = Zygote(plan)
 
-    def decide(self, job: Job) -> Answer:
-        """The verdict, after at most one retry."""
-        reason = ""
-        for _ in range(2):
-            try:
-                return getattr(self, job["form"])(job)
-            except SandboxError as error:
-                reason = str(error)
-                self.zygote.stop()
-        return verdict("no_verdict", 0.0, reason)
+    def launch(self, job: Job, kind: str, given: str = "") -> Running:
+        return Forked(self.zygote, job, kind, given)
 
-    def call(self, job: Job, kind: str, take: Callable[[int, str], bool]) -> tuple[str, str, Answer]:
-        """Call the function with each input and `take` each coded value until it says stop or something else ends it.
+    def renew(self) -> None:
+        self.zygote.stop()
 
-        Returns the status ("" when it was stopped or came to the end), a text, and how the process ended.
-        """
-        ours, theirs = socket.socketpair()
-        status, text, count, total, kill = "", "", 0, len(job["inputs"]), True
-        with ours:
-            with theirs:
-                self.zygote.run(job | {"kind": kind}, [theirs.fileno()])
-            lines = Lines(ours, job["output_bytes"] + total + LINE_BYTES)
-            try:
-                send(ours, job, "source", "entry_point", "inputs", "output_bytes")
-                lines.begin()
-                while count < total and (line := lines.next()) is not None:
-                    if line.startswith(b"!"):
-                        status, text = said(line)
-                        break
-                    count += 1
-                    if not take(count - 1, line.decode("ascii", "replace")):
-                        break
-                else:
-                    status = "" if count == total else "ended"
-                    kill = lines.flooded or count == total  # else it is ending by itself
-            finally:
-                (child,) = self.zygote.finish(kill)
-        if lines.flooded:
-            status, text = "output_limit", f"returned more than {job['output_bytes']} bytes"
-        elif status == "ended":
-            status, text = ending(child, job)
-        if late(child, job) and status in UNFINISHED:
-            status, text = "time_limit", ending(child, job)[1]
-        return status, text and f"call {count}: {text}", child
 
-    def calls(self, job: Job) -> Answer:
-        """Input and output pairs."""
-        wrong = ""
+class Forked(Running):
+    """Processes that the zygote has forked, with a socket to each."""
 
-        def take(number: int, got: str) -> bool:
-            nonlocal wrong
-            if right(job["checker"], job["expected"][number], got):
-                return True
-            arguments, expected = job["inputs"][number], job["expected"][number]
-            wrong = f"call {number}: {arguments:.100} gave {got:.100}, expected {expected:.100}"
-            return False
+    def __init__(self, zygote: Zygote, job: Job, kind: str, given: str) -> None:
+        self.zygote, self.job, self.parts = zygote, job, PARTS[kind]
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            pairs = [socket.socketpair() for _ in self.parts]
+            self.channels = [ours.enter_context(pair[0]) for pair in pairs]
+            descriptors = [theirs.enter_context(pair[1]).fileno() for pair in pairs]
+            if kind == "stdin":
+                reader, writer = os.pipe()
+                self.output = ours.enter_context(open(reader, "rb", buffering=0))
+                theirs.enter_context(open(writer, "wb"))
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(writer, F_SETPIPE_SZ, PIECE_BYTES)
+                stdin = theirs.enter_context(readable(given.encode("utf-8", "surrogatepass")))
+                descriptors += [stdin, writer]
+            zygote.run(job | {"kind": kind}, descriptors)
+            self.held = ours.pop_all()
+        self.lines = [Lines(channel.recv, allowance(job, kind)) for channel in self.channels]
 
-        status, text, child = self.call(job, "calls", take)
-        if wrong:  # a wrong value before the limit was reached stays a wrong answer
-            status, text = "wrong_answer", wrong
-        return verdict(status or "passed", child["seconds"], text or f"{len(job['expected'])} calls")
+    def begin(self, number: int) -> None:
+        part = {name: self.job[name] for name in self.parts[number]}
+        with contextlib.suppress(ConnectionError):  # one that has died shows by its silence
+            self.channels[number].sendall(json.dumps(part).encode() + b"\n")
+        self.lines[number].begin()
 
-    def values(self, job: Job) -> Answer:
-        """The values themselves, for the caller to look at; "passed" means that all calls returned."""
-        found: list[str] = []
+    def finish(self, kill: bool) -> list[Answer]:
+        return self.zygote.finish(kill)
 
-        def take(number: int, got: str) -> bool:
-            found.append(got)
-            return True
-
-        status, text, child = self.call(job, "arrays" if job["arrays"] else "calls", take)
-        return verdict(status or "passed", child["seconds"], text, values=found)
-
-    def asserts(self, job: Job) -> Answer:
-        """Test text in one process, the program in another."""
-        (program, theirs), (tests, theirs_too) = socket.socketpair(), socket.socketpair()
-        text, answer = "", None
-        with program, tests:
-            with theirs, theirs_too:
-                self.zygote.run(job | {"kind": "asserts"}, [theirs.fileno(), theirs_too.fileno()])
-            about_program, about_tests = Lines(program, LINE_BYTES), Lines(tests, LINE_BYTES)
-            try:
-                send(program, job, "source", "entry_point", "output_bytes")
-                about_program.begin()
-                send(tests, job, "code", "entry_point")
-                about_tests.begin()
-                answer = about_tests.next()
-            finally:
-                child, tester = self.zygote.finish()
-            last = about_program.next()  # it is dead: what it said, or the end
-        seconds = child["seconds"]
-        status, _, text = (answer or b"").decode("ascii", "replace").partition(" ")
-        if answer is None and tester["reason"]:  # its limits are far above the program's
-            timed = late(child, job) or tester["reason"] in ("cpu", "wall")
-            status, text = ("time_limit", ending(child, job)[1]) if timed else ending(tester, job)
-        elif answer is None:
-            status, text = "runtime_error", f"the test text's process: {ending(tester, job)[1]}"
-        elif status == "unused":
-            return verdict("no_verdict", seconds, text)
-        elif status == "gone":
-            status, text = said(last) if last and last.startswith(b"!") else ending(child, job)
-        if late(child, job) and status in (*UNFINISHED, "passed"):
-            status, text = "time_limit", ending(child, job)[1]
-        return verdict(status if status in (*FAILURES, "time_limit") else "passed", seconds, text)
-
-    def stdin(self, job: Job) -> Answer:
-        """A whole program, once for each case; the first that fails decides."""
-        total = slowest = 0.0
-        for number, (given, expected) in enumerate(job["cases"]):
-            status, text, seconds = self.case(job, given, expected)
-            total, slowest = total + seconds, max(slowest, seconds)
-            if status != "passed":
-                return verdict(status, total, f"case {number}: {text}")
-        return verdict("passed", total, f"{len(job['cases'])} cases, the slowest {slowest:.2f} s CPU")
-
-    def case(self, job: Job, given: str, expected: str) -> tuple[str, str, float]:
-        """Status, text and CPU seconds of one case."""
-        ours, theirs = socket.socketpair()
-        reader, writer = os.pipe()
-        with contextlib.suppress(AttributeError, OSError):
-            fcntl.fcntl(writer, 1031, PIECE_BYTES)  # F_SETPIPE_SZ: fewer turns
-        with ours, open(reader, "rb", buffering=0) as output:
-            with theirs, open(writer, "wb"), readable(given.encode("utf-8", "surrogatepass")) as stdin:
-                self.zygote.run(job | {"kind": "stdin"}, [theirs.fileno(), stdin, writer])
-            lines, kill = Lines(ours, LINE_BYTES), True
-            try:
-                send(ours, job, "source")
-                lines.begin()
-                got, kill = read_all(output, job["output_bytes"])
-                line = None if kill else lines.next()
-            finally:
-                (child,) = self.zygote.finish(kill)
-        seconds = child["seconds"]
-        if late(child, job):
-            return *ending(child, job), seconds
-        if kill:
-            return "output_limit", f"printed more than {job['output_bytes']} bytes", seconds
-        if line is not None and line.startswith(b"!"):
-            return *said(line), seconds
-        if child["status"] or child["reason"]:
-            return *ending(child, job), seconds
-        try:
-            with _timed():
-                if compare(job["checker"], expected, text := got.decode("utf-8", "replace")):
-                    return "passed", "", seconds
-        except TimeoutError:
-            return "wrong_answer", "the comparison took too long", seconds
-        return "wrong_answer", f"{given!r:.100} gave {text!r:.100}, expected {expected!r:.100}", seconds
+    def close(self) -> None:
+        self.held.close()
 
 
 @contextlib.contextmanager
@@ -311,17 +97,6 @@ def readable(data: bytes) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def read_all(stream: Any, limit: int) -> tuple[bytes, bool]:
-    """What comes until the end, at most `limit` bytes, and whether there was more."""
-    chunks, size = [], 0
-    while chunk := stream.read(PIECE_BYTES):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            return b"", True
-    return b"".join(chunks), False
 
 
 def main() -> None:
