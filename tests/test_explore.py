@@ -236,7 +236,7 @@ def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
     assert "One seed: no band" in alone.twin.text and len(json.loads(alone.figure_json())["data"]) == 2
     with pytest.raises(ValueError, match="nothing to compare"):
         run_comparison([{"schema_version": 1}])
-    with pytest.raises(FileNotFoundError, match="no records.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"no records\.jsonl"):
         read_records(tmp_path)
 
 

@@ -34,7 +34,8 @@ def render_study(spec: StudySpec, records: list[dict[str, Any]], tables: Mapping
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
         f'<header>\n<h1>{title}</h1>\n<p class="meta">{escape(meta)}</p>\n'
-        f'<p class="headline">{escape(spec.question)}</p>\n</header>\n<main>\n'
+        + (f'<p class="headline">{escape(spec.question)}</p>\n' if spec.question else "")
+        + "</header>\n<main>\n"
         + "\n".join(filter(None, parts))
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -99,7 +100,9 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> str:
         if any(curves(record, measure, key) for record in records):
             view = draw_runs(records, measure, 5)
             parts.append(f"<h3>{escape(view.twin.title)}</h3>\n<p>{escape(view.twin.text)}</p>")
-            parts.append(to_html(view.figure, full_html=False, include_plotlyjs=not any("<script" in p for p in parts)))
+            first = not any("<script" in part for part in parts)
+            config = {"displayModeBar": False, "responsive": True}
+            parts.append(to_html(view.figure, config, full_html=False, include_plotlyjs=first))
     return section("curves", "Learning curves", "\n".join(parts)) if parts else ""
 
 
