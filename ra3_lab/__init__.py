@@ -25,6 +25,7 @@ _LAZY: dict[str, str] = {
     "MStepConfig": "midtrain.mstep",
     "MidtrainConfig": "midtrain.em",
     "Trace": "trace",
+    "Variant": "models.variants",
     "data_dir": "resources",
     "em": "api",
     "embedded_model_dir": "resources",

@@ -8,7 +8,6 @@ loops of one's own: `em` with one round is `mstep` on the q of `estep`, bit for 
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,20 +21,25 @@ from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.loop import estep_generator, infuse
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
+from ra3_lab.models.adapters import twin
 from ra3_lab.models.load import load_model as load_model_directory
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.models.variants import Variant
 from ra3_lab.runs import model_source, read_jsonl
 from ra3_lab.trace import MARKER, Trace, language_of, read_source
 
 # --- models and data ----------------------------------------------------------------------------------
 
 
-def load_model(source: str | Path = "embedded", device: str = "auto") -> tuple[Any, LineTokenizer]:
+def load_model(
+    source: str | Path = "embedded", device: str = "auto", variant: Variant | None = None, seed: int = 0
+) -> tuple[Any, LineTokenizer]:
     """A causal language model (a transformers module, float32, eval mode) and its line tokenizer.
 
     `source`: 'embedded' (ships with the package), a directory written by `save_pretrained`, a finished run directory
-    (its result), or a hub name. `device`: 'auto', 'cpu' or 'cuda'. Remote code is never run.
+    (its result), or a hub name. `device`: 'auto', 'cpu' or 'cuda'. Remote code is never run. A `variant`, such as
+    Variant(quant="nf4", adapter="lora"), loads 4-bit weights and puts adapters on, drawn with `seed`.
 
     Raises FileNotFoundError where the path holds no model, ValueError for a device that is not there and for a
     tokenizer that has no token of its own for the newline and for '#'.
@@ -44,7 +48,7 @@ def load_model(source: str | Path = "embedded", device: str = "auto") -> tuple[A
     >>> model.config.model_type
     'llama'
     """
-    return load_model_directory(model_source(source), device)
+    return load_model_directory(model_source(source), device, variant, seed)
 
 
 def load_traces(
@@ -220,7 +224,7 @@ def estep(
     """
     config = config or EStepConfig()
     _check(traces, pi, tokenizer)
-    result = EStepResult(copy.deepcopy(pi if q is None else q), 0, [])
+    result = EStepResult(twin(pi if q is None else q), 0, [])
     trainer = EStep(result.q, pi, tokenizer, config, seed, precision)
     chooser = estep_generator(seed)
     for number in range(config.updates):
@@ -273,7 +277,7 @@ def mstep(
     """
     config = config or MStepConfig()
     _check(traces, pi, tokenizer)
-    trained = copy.deepcopy(pi)
+    trained = twin(pi)
     tuner = FineTuner(trained, tokenizer, config, precision)
     order = program_order(seed, len(traces), config.updates, config.programs)
     infused = infuse(q, tokenizer, [traces[i] for i in order.ravel()], temperature, longest_thought, precision, seed, 0)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ra3_lab.commands.output import Json, results
-from ra3_lab.models.variants import Storage
-from ra3_lab.runs import json_text, model_source
+from ra3_lab.models.variants import Reading
+from ra3_lab.runs import json_text
 
 if TYPE_CHECKING:
     from ra3_lab.models.tokenizer import LineTokenizer
     from ra3_lab.trace import Trace
 
-_AS_IT_IS = Storage()
+_AS_IT_IS = Reading()
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
     language: str = "python",
     device: str = "auto",
     threads: int = 2,
-    storage: Annotated[Storage, tyro.conf.arg(name="")] = _AS_IT_IS,
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = _AS_IT_IS,
     json: Json = None,
 ) -> int:
     """Show programs with the thoughts a model proposes, and the nats that each line gained by them.
@@ -55,19 +55,19 @@ def run(
         language: python or sql.
         device: auto, cpu or cuda.
         threads: CPU threads.
-        storage: Storage of the weights.
+        reading: Storage of the weights.
         json: Write the records as JSON to FILE, or to stdout; what else is said goes to stderr.
     """
     import torch
 
     from ra3_lab.evaluate.annotation import annotate_traces
-    from ra3_lab.models.load import load_model
+    from ra3_lab.models.trained import load_to_read
 
     if out is not None and out.exists():
         raise FileExistsError(f"{out} exists: choose another --out, or delete it.")
     with results("annotate", json) as emit:
         torch.set_num_threads(threads)
-        loaded, tokenizer = load_model(model_source(model), device, storage)
+        loaded, tokenizer = load_to_read(model, device, reading)
         longest = loaded.config.max_position_embeddings // 2  # the other half is room for thoughts
         traces, too_long = _programs(file, language, tokenizer, longest, limit)
         records = annotate_traces(loaded, tokenizer, traces, temperature, samples, cost, seed)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from ra3_lab.commands.output import Json, results
+from ra3_lab.models.variants import Reading
+
+_AS_IT_IS = Reading()
 
 
 def run(
@@ -28,6 +33,7 @@ def run(
     device: str = "auto",
     precision: str = "auto",
     threads: int = 2,
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = _AS_IT_IS,
     json: Json = None,
 ) -> int:
     """Sample N programs a task from a base model, judge them in the sandbox, report pass@k with intervals over tasks.
@@ -37,11 +43,13 @@ def run(
 
     Example: ra3-lab eval --model embedded --bench pipelines --tasks 20 --n 4 --k 1 4 --json out.json
 
-    Example: ra3-lab eval --model runs/mine/model --bench humaneval --path HumanEval.jsonl.gz --n 20 --k 1 5 10
+    Example: ra3-lab eval --model runs/mine --quant nf4 --adapter lora --bench pipelines --tasks 20 --n 4 --k 1
+
+    Example: ra3-lab eval --model runs/mine --bench humaneval --path HumanEval.jsonl.gz --n 20 --k 1 5 10
 
     Args:
         bench: pipelines, humaneval, humaneval+, mbpp, mbpp-sanitized, mbpp+, livecodebench, codeforces, rlvr or own.
-        model: 'embedded', a model directory, or a hub name.
+        model: 'embedded', a finished run, a model directory, or a hub name.
         path: The benchmark's data file; without it the data comes from the hub.
         n: Samples a task.
         k: Which pass@k to report; none may be above N.
@@ -59,6 +67,7 @@ def run(
         device: auto, cpu or cuda.
         precision: auto, bf16 or fp32.
         threads: CPU threads of the model.
+        reading: Storage of the weights.
         json: Write the result as JSON to FILE, or to stdout.
     """
     import sys
@@ -97,11 +106,11 @@ def run(
                 import torch
 
                 from ra3_lab.evaluate.sampling import sample_completions
-                from ra3_lab.models.load import load_model
+                from ra3_lab.models.trained import load_to_read
 
                 torch.set_num_threads(threads)
                 say(f"loading {model}")
-                network, tokenizer = load_model(model, device)
+                network, tokenizer = load_to_read(model, device, reading)
                 samples, sampling = sample_completions(
                     network, tokenizer, chosen, n, temperature, max_new, seed, precision, progress(say, "sampled tasks")
                 )
@@ -111,6 +120,7 @@ def run(
             summary = summarise(chosen, records, k, isolation) | {
                 "self_test": tested,
                 "model": model,
+                "reading": asdict(reading),
                 "sampling": {"n": n, "temperature": temperature, "max_new": max_new, "seed": seed, **sampling},
             }
         except RunStopped as stop:

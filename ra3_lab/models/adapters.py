@@ -12,6 +12,7 @@ cost an extra set of adapters, not an extra model.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -249,7 +250,9 @@ def _add_adapters(model: Any, variant: Variant, seed: int, starts: _Starts) -> A
     )
     with torch.random.fork_rng(devices=[]):  # peft draws from torch's global generator
         torch.manual_seed(seed)
-        adapted = get_peft_model(model, config)
+        with warnings.catch_warnings():  # transformers renamed what this peft asks for
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            adapted = get_peft_model(model, config)
     with torch.no_grad():
         for name, (a, b) in starts.items():
             layer: Any = adapted.get_base_model().get_submodule(name)

@@ -12,6 +12,7 @@ Rollout-then-update is exactly that order. `disarm` switches the repacking off o
 
 from __future__ import annotations
 
+import logging
 import platform
 from typing import Any
 
@@ -26,6 +27,8 @@ class NeedsExtra(ImportError, ValueError):
 
 def bitsandbytes(use: str = "4-bit weights") -> Any:
     """The bitsandbytes module. Raises NeedsExtra where it is absent or cannot run on this CPU."""
+    # It warns about a faster kernel for inference that training could not use (the trap above).
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         import bitsandbytes as bnb
     except ImportError as error:

@@ -1,6 +1,6 @@
 """Which weights are trained and how they are stored: one settings class for every command, and what works where.
 
-`Variant` holds the flags (`--quant nf4 --adapter dora`), `Storage` those of commands that do not train. `ADAPTERS`,
+`Variant` holds the flags (`--quant nf4 --adapter dora`), `Reading` those of commands that do not train. `ADAPTERS`,
 `QUANTS` and `OPTIMIZERS` say, as data, on which hardware each works and why the others are refused; `check` refuses
 from that data, `table` prints it for the docs. `adapters.prepare` builds the model.
 
@@ -114,6 +114,19 @@ class Storage:
         from ra3_lab.models.load import dtype_of
 
         return dtype_of(self.compute)
+
+
+@dataclass(frozen=True)
+class Reading(Storage):
+    """How a model is loaded that is only read (eval, annotate)."""
+
+    adapter: str = "none"
+    """Adapter that the run was trained with, to read base weights and adapters apart as in training (with the same
+    --quant); none reads the run's merged float weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _known("adapter", self.adapter, ADAPTERS)
 
 
 @dataclass(frozen=True)
