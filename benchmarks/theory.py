@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly
@@ -28,37 +28,28 @@ from ra3_lab.theory import records
 from ra3_lab.theory.choices import choices_lab
 from ra3_lab.theory.durations import LAWS, duration_law, timed_options
 from ra3_lab.theory.horizon import horizon_lab, random_family
-from ra3_lab.theory.oracle_labs import em_lab, gradient_lab, posterior_lab, price_lab
+from ra3_lab.theory.labs import LABS
 from ra3_lab.theory.pruning import (
     first_draws,
     measure_settings,
     program_problems,
-    pruning_lab,
     rare_usage,
     task_weights,
 )
-from ra3_lab.theory.regret import regret_lab
 from ra3_lab.theory.solve import all_masks, solve, subset_values, value_iteration
-from ra3_lab.theory.violations import violations_lab
-
-LABS: tuple[Callable[[], Any], ...] = (
-    regret_lab,
-    pruning_lab,
-    violations_lab,
-    choices_lab,
-    horizon_lab,
-    posterior_lab,
-    price_lab,
-    gradient_lab,
-    em_lab,
-)
 
 
-def main(out: Path = Path("benchmarks/results"), repeats: int = 9, seed: int = 0) -> None:
+def main(
+    out: Path = Path("benchmarks/results"),
+    parts: tuple[Literal["findings", "fits", "cost"], ...] = ("findings", "fits", "cost"),
+    repeats: int = 9,
+    seed: int = 0,
+) -> None:
     """Measure and write.
 
     Args:
         out: Folder for the JSON files.
+        parts: Which of them.
         repeats: Timings of each lab; the median counts.
         seed: Of every draw.
     """
@@ -69,9 +60,9 @@ def main(out: Path = Path("benchmarks/results"), repeats: int = 9, seed: int = 0
         "seed": seed,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "plotly": plotly.__version__},
     }
-    parts = {"findings": findings, "fits": lambda: fits(seed), "cost": lambda: cost(repeats)}
-    for name, measure in parts.items():
-        text = json.dumps({**head, **measure()}, indent=1)
+    measures = {"findings": findings, "fits": lambda: fits(seed), "cost": lambda: cost(repeats)}
+    for name in parts:
+        text = json.dumps({**head, **measures[name]()}, indent=1)
         (out / f"theory_{name}.json").write_text(text + "\n", encoding="utf-8")
         print(f"{name}: written to {out / f'theory_{name}.json'}", flush=True)
 

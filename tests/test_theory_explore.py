@@ -6,24 +6,9 @@ import pytest
 
 from ra3_lab.explore import theory as show
 from ra3_lab.theory import records
-from ra3_lab.theory.choices import choices_lab
-from ra3_lab.theory.horizon import horizon_lab
-from ra3_lab.theory.oracle_labs import em_lab, gradient_lab, posterior_lab, price_lab
-from ra3_lab.theory.pruning import pruning_lab
-from ra3_lab.theory.regret import regret_lab
+from ra3_lab.theory.labs import LABS
+from ra3_lab.theory.oracle_labs import em_lab, price_lab
 from ra3_lab.theory.violations import violations_lab
-
-LABS = (
-    regret_lab,
-    pruning_lab,
-    violations_lab,
-    choices_lab,
-    horizon_lab,
-    posterior_lab,
-    price_lab,
-    gradient_lab,
-    em_lab,
-)
 
 
 @pytest.fixture(scope="module", params=LABS, ids=lambda lab: lab.__name__)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ra3_lab.theory.checks import check_count
-from ra3_lab.theory.oracle import HiddenWorld, draw, line_logp, log_sum_exp, visits
+from ra3_lab.theory.oracle import HiddenWorld, draw_below, largest, line_logp, log_sum_exp, visits
 
 Price = float | np.ndarray | None
 """c in nats for each thought; None for the exact KL from the sticky prior."""
@@ -55,7 +55,7 @@ def _best(
             value = log_sum_exp(gain)
             q[:, t] = np.exp(gain - value[..., None])
         else:
-            value = gain.max(-1)
+            value = largest(gain)[..., 0]
             q[:, t] = np.eye(latents)[gain.argmax(-1)]
     return q
 
@@ -117,7 +117,7 @@ def stack_tables(where: Contexts, copies: int) -> Contexts:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities over the last axis."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    shifted = np.exp(logits - largest(logits))
     return shifted / shifted.sum(-1, keepdims=True)
 
 
@@ -185,12 +185,13 @@ def roll_out(
     A price may be one number, or an array with one for each row.
     """
     table, length = softmax(logits), logp.shape[1]
+    edges = table.cumsum(-1)
     latent, choice = np.zeros((len(program), length), int), np.zeros((len(program), length), int)
-    reward, z, rows = np.zeros((len(program), length)), np.zeros(len(program), int), np.arange(len(program))
+    reward, z = np.zeros((len(program), length)), np.zeros(len(program), int)
     for t in range(length):
-        chances = table[where.index[program, t], z]
-        u = draw(chances, rng)
-        price = np.log(chances[rows, u]) - world.log_prior[u] if cost is None else cost * (u > 0)
+        row = where.index[program, t]
+        u = draw_below(edges[row, z], rng)
+        price = np.log(table[row, z, u]) - world.log_prior[u] if cost is None else cost * (u > 0)
         latent[:, t], choice[:, t] = z, u
         reward[:, t] = logp[program, t, z, u] - price
         z = np.where(u > 0, u, z)

@@ -15,6 +15,7 @@ Departs from the method: a latent is a symbol, not text, and pi is a table.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -107,8 +108,16 @@ def sample_programs(
 
 def draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(...) one index a row of (..., K), by inverse CDF."""
-    edges = probabilities.cumsum(-1)
-    return (edges[..., :-1] < rng.random(edges.shape[:-1])[..., None] * edges[..., -1:]).sum(-1)
+    return draw_below(probabilities.cumsum(-1), rng)
+
+
+def draw_below(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same from the running sums of the probabilities."""
+    at = rng.random(edges.shape[:-1]) * edges[..., -1]
+    index = np.zeros(at.shape, int)
+    for k in range(edges.shape[-1] - 1):
+        index += edges[..., k] < at
+    return index
 
 
 def all_programs(lines: int, length: int) -> np.ndarray:
@@ -250,7 +259,12 @@ def em_step(world: HiddenWorld, lines: np.ndarray, weights: np.ndarray) -> Hidde
 
 def log_sum_exp(values: np.ndarray) -> np.ndarray:
     """log sum exp over the last axis; -inf where all are."""
-    top = values.max(-1, keepdims=True)
+    top = largest(values)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         return np.log(np.exp(values - top).sum(-1)) + top[..., 0]
+
+
+def largest(values: np.ndarray) -> np.ndarray:
+    """(..., 1) the maximum over a short last axis: a few times as fast as `max`, which loops over short rows."""
+    return reduce(np.maximum, (values[..., k] for k in range(values.shape[-1])))[..., None]

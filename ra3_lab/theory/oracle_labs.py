@@ -153,7 +153,7 @@ COSTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.0, 3.0)
 TRAINED = (0.0, 0.05, 0.2, 0.8, 1.6, 3.0)
 
 
-def price_lab(fade: float = 0.5, noise: float = 0.1, length: int = 5, updates: int = 60, seed: int = 0) -> PriceRecord:
+def price_lab(fade: float = 0.5, noise: float = 0.1, length: int = 5, updates: int = 48, seed: int = 0) -> PriceRecord:
     """Share of lines with a thought, and the likelihood, against the price c, pi fixed.
 
     Experts keep a skill for 20 lines on average. In the learner's pi a kept thought fades. The curves with hindsight
@@ -321,7 +321,7 @@ def em_lab(
     blur: float = 0.5,
     cost: float = 0.3,
     rounds: int = 6,
-    updates: int = 10,
+    updates: int = 8,
     programs: int = 150,
     length: int = 6,
     seed: int = 0,
