@@ -40,6 +40,7 @@ ASSIGNMENT = Assignment(
                 ),
             ),
             gives_away=("ra3_lab.course.exercise:shape_of",),
+            cpu_seconds=1.0,
         ),
     ),
     questions=(Question("a0.why_gamma", points=1),),

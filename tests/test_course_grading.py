@@ -1,0 +1,351 @@
+"""Grading: odd submissions are graded as far as possible and explained; hostile ones gain nothing and harm nobody."""
+
+import csv
+import os
+import socket
+import time
+from datetime import datetime
+
+import pytest
+from course_class import NAME, SECRET, cell, hand_in, notebook, only_tiny, with_answer
+
+from ra3_lab.course import report, results
+from ra3_lab.course.grade import Grader, grade_all, grader, hidden, read_journal
+from ra3_lab.course.submissions import find
+
+GOOD = "def discounted_return(r, g):\n    return float(r @ g ** np.arange(len(r)))"
+WRONG = "def discounted_return(r, g):\n    return -float(r @ g ** np.arange(len(r)))"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    with only_tiny() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sandbox(tiny) -> Grader:
+    with grader(SECRET) as one:
+        yield one
+
+
+@pytest.fixture
+def graded(tmp_path, sandbox):
+    """Hands in one notebook and gives its record."""
+
+    def grade(built, name=NAME, student="ada"):
+        hand_in(tmp_path, student, built, name)
+        found, _ = find(tmp_path)
+        return sandbox.grade(next(one for one in found if one.student == student))
+
+    return grade
+
+
+def mark(record):
+    return record.marks["a0.discount"]
+
+
+def test_a_solved_notebook_earns_full_marks_and_a_fresh_one_none(graded):
+    solved = graded(notebook(solved=True))
+    assert (mark(solved).points, mark(solved).mistake, solved.notes) == (2, "", ())
+    assert "hardly count" in solved.answers["a0.why_gamma"]
+    fresh = graded(notebook(), student="bob")
+    assert (mark(fresh).points, mark(fresh).mistake) == (0, "stub")
+
+
+def test_a_mistake_is_named(graded):
+    record = graded(with_answer(WRONG))
+    assert (mark(record).points, mark(record).mistake, mark(record).hint) == (0, "sign", "The sign is flipped.")
+
+
+# ---------------------------------------------------------------------------------------- odd submissions
+
+
+def test_deleted_cells_do_not_matter_while_the_function_is_there(graded):
+    built = with_answer(GOOD)
+    built["cells"] = [one for one in built["cells"] if one["metadata"]["ra3_lab"]["kind"] == "exercise"]
+    assert mark(graded(built)).points == 2  # np comes from the cells that are given
+    built["cells"] = []
+    empty = graded(built, student="bob")
+    assert (mark(empty).points, mark(empty).mistake) == (0, "missing")
+
+
+def test_lost_metadata_and_a_renamed_file_are_recognised_by_what_is_there(graded):
+    built = with_answer("import numpy as np\n" + GOOD)
+    built["metadata"] = {}
+    for one in built["cells"]:
+        one["metadata"] = {}
+    record = graded(built, name="homework (3).ipynb")
+    assert mark(record).points == 2
+    assert any("renamed" in note for note in record.notes)
+
+
+def test_a_renamed_function_in_its_own_cell_is_found(graded):
+    assert mark(graded(with_answer(GOOD.replace("discounted_return", "my_return")))).points == 2
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff\xfe\x00", b"[]", b'{"cells": 3}', b'{"cells": null}', b"[" * 50_000, b"PK\x03\x04"]
+)
+def test_a_corrupt_file_is_explained(graded, data):
+    record = graded(data)
+    assert mark(record).points == 0
+    assert "could not be read" in record.notes[0] and "ada" not in record.notes[0]
+    assert report.status(record) == "unreadable"
+
+
+def test_another_kernel_and_an_older_format_are_read(graded):
+    built = with_answer(GOOD)
+    built["metadata"]["kernelspec"] = {"name": "ir", "language": "R", "display_name": "R"}
+    record = graded(built)
+    assert mark(record).points == 2 and any("'R'" in note for note in record.notes)
+    old = {"metadata": {}, "nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": [GOOD]}]}]}
+    assert mark(graded(old, student="bob")).points == 2
+
+
+def test_magics_syntax_errors_and_raising_cells_cost_nothing_else(graded):
+    built = with_answer(GOOD)
+    extra = [
+        "%matplotlib inline\nx = 1",
+        "!pip install x",
+        "def broken(:",
+        "1 / 0\ny = 2",
+        "import matplotlib_is_not_here",
+    ]
+    for source in extra:
+        built["cells"].insert(1, {"cell_type": "code", "metadata": {}, "source": source, "outputs": []})
+    record = graded(built)
+    assert mark(record).points == 2
+    assert any("syntax error" in note for note in record.notes) and any("no Python" in note for note in record.notes)
+
+
+def test_a_cell_that_never_ends_is_left_out(graded):
+    built = with_answer(GOOD)
+    loop = {"cell_type": "code", "metadata": {}, "source": "while True: pass", "outputs": []}
+    built["cells"].insert(0, loop)
+    record = graded(built)
+    assert mark(record).points == 2
+    assert any("never ends" in note for note in record.notes)
+
+
+def test_of_several_files_the_newest_that_can_be_read_counts(tmp_path, sandbox):
+    hand_in(tmp_path, "ada", with_answer(WRONG))
+    newer = hand_in(tmp_path, "ada", with_answer(GOOD), "a0_tiny (1).ipynb")
+    broken = hand_in(tmp_path, "ada", b"{", "a0_tiny (2).ipynb")
+    os.utime(newer, (time.time() + 10,) * 2)
+    os.utime(broken, (time.time() + 20,) * 2)
+    (found,), _ = find(tmp_path)
+    record = sandbox.grade(found)
+    assert mark(record).points == 2
+    assert "3 files" in record.notes[-1] and "ada" not in record.notes[-1]
+
+
+def test_links_are_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    hand_in(outside, "eve", notebook(solved=True))
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "in" / "bob").symlink_to(outside / "eve")
+    (tmp_path / "in" / "ada" / NAME).symlink_to(outside / "eve" / NAME)
+    found, notes = find(tmp_path / "in")
+    assert found == [] and len(notes) == 2
+
+
+def test_missing_and_late_are_told(tmp_path, sandbox):
+    path = hand_in(tmp_path, "ada", with_answer(GOOD))
+    os.utime(path, (datetime(2027, 3, 2, 1).timestamp(),) * 2)
+    found, _ = find(tmp_path)
+    records = [sandbox.grade(one) for one in results.with_missing(found, ["ada", "bob"], [])]
+    out, course = tmp_path / "grades.csv", tmp_path / "course"
+    course.mkdir()
+    results.write(records, out, course, SECRET, datetime(2027, 3, 2), names=True)
+    rows = {row["student"]: row for row in csv.DictReader(out.open())}
+    assert rows["ada"]["late"] == "late by 1.0 hours" and rows["ada"]["points"] == "2"
+    assert (rows["bob"]["status"], rows["bob"]["points"]) == ("missing", "0")
+
+
+# ------------------------------------------------------------------------------------------- what pages say
+
+
+def test_feedback_holds_no_hidden_input_and_no_name(tmp_path, sandbox):
+    telling = "def discounted_return(r, g):\n    raise ValueError(repr((r, g)))"
+    sneaky = (
+        "def discounted_return(r, g):\n"
+        "    raise type('V' + '_'.join(str(x) for x in r).replace('.', 'p').replace('-', 'm'), (Exception,), {})"
+    )
+    for student, source in (("Ada Lovelace", telling), ("Eve", sneaky), ("Mallory", WRONG)):
+        hand_in(tmp_path / "in", student, with_answer(source))
+    records = [sandbox.grade(one) for one in find(tmp_path / "in")[0]]
+    results.write(records, tmp_path / "grades.csv", tmp_path, SECRET, None, names=False)
+    written = [path for path in (tmp_path / "grades").rglob("*") if path.is_file()] + [tmp_path / "grades.csv"]
+    assert len(written) == 6
+    inputs, expected = hidden(SECRET, "a0.discount")
+    drawn = [number for arguments in inputs[1:] for number in (*arguments[0]["data"], arguments[1])] + expected[1:]
+    for path in written:
+        text = path.read_text()
+        for number in drawn:
+            assert repr(abs(number))[:10] not in text and repr(abs(number)).replace(".", "p")[:10] not in text
+        assert not any(name in text + path.name for name in ("Ada", "Lovelace", "Eve", "Mallory"))
+    assert "It raised ValueError" in "".join(path.read_text() for path in written)
+
+
+def test_text_of_submissions_is_inert_in_pages_and_tables(tmp_path, sandbox):
+    built = with_answer(GOOD)
+    cell(built, "answer")["source"] = "=HYPERLINK(1)"
+    hand_in(tmp_path / "in", "<script>alert(1)</script>".replace("/", "_"), built)
+    records = [sandbox.grade(one) for one in find(tmp_path / "in")[0]]
+    results.write(records, tmp_path / "grades.csv", tmp_path, SECRET, None, names=True)
+    assert "'=HYPERLINK(1)" in (tmp_path / "grades" / "answers.csv").read_text()
+    assert all("<script" not in path.read_text() for path in (tmp_path / "grades").rglob("*.html"))
+
+
+def test_purge_removes_what_tells_of_students_and_nothing_else(tmp_path, sandbox):
+    course = tmp_path / "course"
+    course.mkdir()
+    hand_in(tmp_path / "in", "ada", with_answer(GOOD))
+    found, _ = find(tmp_path / "in")
+    records = grade_all(found, SECRET, course / results.JOURNAL, workers=1)
+    results.write(records, tmp_path / "grades.csv", course, SECRET, None, names=False)
+    (course / "secret").write_text("stays")
+    (tmp_path / "grades" / "mine.txt").write_text("stays")
+    removed = results.purge(course)
+    assert len(removed) == 7
+    assert [path.name for path in course.iterdir()] == ["secret"]
+    assert [path.name for path in (tmp_path / "grades").iterdir()] == ["mine.txt"]
+    assert not (tmp_path / "grades.csv").exists()
+
+
+# ---------------------------------------------------------------------------------------- flags
+
+
+def test_copies_and_calls_of_the_library_are_flagged(graded):
+    call = "from ra3_lab.course.a0 import _return\n\ndef discounted_return(r, g):\n    return _return(r, g)"
+    record = graded(with_answer(call))
+    assert mark(record).points == 0  # the library is not there
+    assert any("imports ra3_lab.course.a0" in flag for flag in record.flags)
+    assert graded(with_answer(GOOD), student="bob").flags == ()
+
+
+def test_the_same_answers_twice_are_flagged(tmp_path, sandbox):
+    long = GOOD + "".join(f"\n    x{n} = r[{n}] * g ** {n} + 3" for n in range(12))
+    for student in ("ada", "bob"):
+        hand_in(tmp_path, student, with_answer(long))
+    hand_in(tmp_path, "cyd", with_answer(long.replace("x1", "mine")))
+    records = [sandbox.grade(one) for one in find(tmp_path)[0]]
+    flagged = {record.student for record in records if record.key in results.all_flags(records)}
+    assert flagged == {"ada", "bob"}
+
+
+# ---------------------------------------------------------------------------------------- resuming
+
+
+def test_a_journal_is_gone_on_from_even_with_a_torn_line(tmp_path):
+    for student, source in (("ada", GOOD), ("bob", WRONG), ("cyd", GOOD)):
+        hand_in(tmp_path / "in", student, with_answer(source))
+    found, _ = find(tmp_path / "in")
+    journal = tmp_path / "journal.jsonl"
+    whole = grade_all(found, SECRET, journal, workers=1)
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text(lines[0] + lines[1][: len(lines[1]) // 2])  # killed while writing
+    seen = []
+    again = grade_all(found, SECRET, journal, workers=1, progress=lambda done, of: seen.append(done))
+    assert seen == [2, 3]
+    assert [one.marks for one in again] == [one.marks for one in whole]
+    assert len(read_journal(journal)) == 3
+
+
+# ---------------------------------------------------------------------------------------- the red team
+
+ATTACKS = {
+    "exit at once": "import os\nos._exit(0)",
+    "exit in the function": "import os\ndef discounted_return(r, g):\n    os._exit(0)",
+    "SystemExit": "def discounted_return(r, g):\n    raise SystemExit(0)",
+    "patch the checks": (
+        "import sys, builtins\n"
+        "for module in list(sys.modules.values()):\n"
+        "    for name in ('close', 'accepts', 'judge', 'examine', 'right'):\n"
+        "        try: setattr(module, name, lambda *a, **k: True)\n"
+        "        except Exception: pass\n"
+        "def discounted_return(r, g):\n    return 0.0"
+    ),
+    "an object that equals everything": (
+        "class Yes(float):\n"
+        "    def __eq__(self, other): return True\n"
+        "    def __sub__(self, other): return 0.0\n"
+        "    __rsub__ = __sub__\n"
+        "    __hash__ = None\n"
+        "def discounted_return(r, g):\n    return Yes(0)"
+    ),
+    "forge results on the channel": (
+        "import os\n"
+        "def discounted_return(r, g):\n"
+        "    for number in range(3, 64):\n"
+        '        try: os.write(number, b\'["list",["ok",2.0]]\\n\' * 9)\n'
+        "        except OSError: pass\n"
+        "    os._exit(0)"
+    ),
+    "claim a verdict": "def discounted_return(r, g):\n    return {'passed': True, 'points': 99, 'status': 'passed'}",
+    "nan": "def discounted_return(r, g):\n    return float('nan')",
+    "an endless loop": "def discounted_return(r, g):\n    while True: pass",
+    "fill memory": "def discounted_return(r, g):\n    x = []\n    while True: x.append(bytearray(1 << 26))",
+    "fill the disk": (
+        "def discounted_return(r, g):\n"
+        "    with open('big', 'wb') as file:\n"
+        "        while True: file.write(bytes(1 << 20))"
+    ),
+    "fork": "import os\ndef discounted_return(r, g):\n    while True: os.fork()",
+    "a huge result": "def discounted_return(r, g):\n    return [0.0] * 10_000_000",
+    "a nested result": "def discounted_return(r, g):\n    x = []\n    for _ in range(10_000): x = [x]\n    return x",
+    "search the stack for what is expected": (
+        "import sys, gc\n"
+        "def discounted_return(r, g):\n"
+        "    for thing in gc.get_objects():\n"
+        "        if isinstance(thing, dict) and 'expected' in thing:\n"
+        "            return thing['expected'][0]\n"
+        "    frame = sys._getframe()\n"
+        "    while frame:\n"
+        "        if 'expected' in frame.f_locals: return frame.f_locals['expected'][0]\n"
+        "        frame = frame.f_back\n"
+        "    return 0.0"
+    ),
+}
+
+
+def test_no_attack_gains_a_mark_and_the_next_submission_is_graded_as_before(tmp_path, sandbox):
+    for name, source in ATTACKS.items():
+        hand_in(tmp_path, name, with_answer(source))
+        hand_in(tmp_path, f"{name} after", with_answer(GOOD))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for submission in find(tmp_path)[0]:
+        record = sandbox.grade(submission)
+        honest = submission.student.endswith("after")
+        assert mark(record).points == (2 if honest else 0), (submission.student, mark(record))
+        assert mark(record).mistake != "ungraded", submission.student
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_submission_reads_neither_secret_nor_others_nor_the_network(tmp_path, sandbox):
+    """It returns what it could get hold of; the grader's own process says what that was."""
+    (tmp_path / "secret").write_text("5ec2e7")
+    hand_in(tmp_path, "bob", with_answer(GOOD))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        attack = (
+            "import glob, os, socket\n"
+            "def discounted_return(r, g):\n"
+            "    got = []\n"
+            f"    for path in [{str(tmp_path / 'secret')!r}, {str(tmp_path / 'bob' / NAME)!r}, '/etc/passwd',\n"
+            "                 *glob.glob('/proc/*/environ'), *glob.glob('/proc/*/cmdline')]:\n"
+            "        try: got.append(open(path, 'rb').read() and path)\n"
+            "        except OSError: pass\n"
+            "    try:\n"
+            f"        socket.create_connection(('127.0.0.1', {port}), 1); got.append('network')\n"
+            "    except OSError: pass\n"
+            "    others = [x for x in got if x and 'self' not in x and str(os.getpid()) not in x]\n"
+            "    raise RuntimeError if others else KeyError"
+        )
+        hand_in(tmp_path, "eve", with_answer(attack))
+        record = sandbox.grade(next(one for one in find(tmp_path)[0] if one.student == "eve"))
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert mark(record).hint.startswith("It raised KeyError"), mark(record)
