@@ -194,6 +194,13 @@ def test_values_come_out_as_plain_data():
 
 
 @hard
+def test_a_flood_right_after_the_start_is_the_programs_fault():
+    flood = Program("import os\nwhile True: os.write(3, b'x' * 65536)", CALLS)
+    verdicts = judge([flood] * 10, Limits(cpu_seconds=0.5, output_bytes=1000))
+    assert {verdict.status for verdict in verdicts} == {"output_limit"}, verdicts
+
+
+@hard
 def test_a_large_result_costs_time_in_proportion():
     limits = Limits(cpu_seconds=20, memory_mb=1024, output_bytes=100_000_000)
     with Judge(workers=1) as alone:

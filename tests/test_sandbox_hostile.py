@@ -1,86 +1,53 @@
 """Hostile programs earn nothing and leave nothing; honest ones earn 1. As they are, and without user namespaces."""
 
+import json
 import os
-import secrets
-import socket
-import sys
+import subprocess
 
 import pytest
 from hostile.attacks import CATEGORIES
 from hostile.honest import ASSERTS, CALLS, LINES, STDIN, STDIN_ANSWER
-from sandboxes import ESCAPE, close_judges, each_isolation, judge, judge_of, own_temporary_folder, processes, settle
+from hostile.run import ESCAPE, LIMITS, SENTINEL, prepared
+from hostile.run import attack as run_attacks
+from hostile.run import bait as baited
+from sandboxes import (
+    close_judges,
+    each_isolation,
+    judge,
+    judge_of,
+    own_temporary_folder,
+    processes,
+    python_for_anyone,
+    settle,
+)
 
 from ra3_lab.sandbox import Asserts, Calls, Limits, Program, Stdin
-from ra3_lab.sandbox import worker as worker_module
 
-LIMITS = Limits(cpu_seconds=0.3, memory_mb=256, output_bytes=100_000, scratch_mb=8)
 HONEST = Limits(memory_mb=512, scratch_mb=8)
-PAIRS = Calls("f", [[[3], 6], [[5], 10]])
-TEXT = Asserts("# tests_mark\nassert f(3) == 6, 'tests_mark'\nassert f(5) == 10", "f")
-BOTH = ("early exit", "equality", "builtins", "reading tests", "forging", "results")
 BRIEF = ("early exit", "equality", "reading tests", "forging", "parent", "files", "secrets", "network", "processes")
-SENTINEL = Program("def f(x): return 2 * x", PAIRS)
 
 
 @pytest.fixture(scope="module")
 def bait(tmp_path_factory):
     """What the attacks are after: listeners, a folder, a secret in the trainer's environment."""
     tmp_path_factory.getbasetemp()  # pytest's own, before ours
-    with own_temporary_folder() as left, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
-        tcp.bind(("127.0.0.1", 0))
-        tcp.listen(8)
-        tcp.setblocking(False)
-        name = f"ra3-attack-{secrets.token_hex(6)}"
-        unix.bind("\0" + name)
-        unix.listen(8)
-        unix.setblocking(False)
-        os.environ["RA3_SECRET"] = "secret"
-        words = {
-            "ESCAPE": ESCAPE,
-            "TRAINER": str(os.getpid()),
-            "PORT": str(tcp.getsockname()[1]),
-            "ABSTRACT": name,
-            "JUDGE": repr(worker_module.__file__),
-            "PREFIX": repr(sys.base_prefix),
-            "PYTHON": repr(sys.executable),
-            "NR_VFORK": "58" if os.uname().machine == "x86_64" else "-1",
-        }
+    with own_temporary_folder() as left, baited() as (words, listeners):
         before = left()
-        yield words, (tcp, unix), lambda: left() - before
-        del os.environ["RA3_SECRET"]
+        yield words, listeners, lambda: left() - before
         close_judges()
         assert settle(lambda: not (left() - before or processes())), (left() - before, processes())
-
-
-def prepared(source, words):
-    here = os.getcwd()
-    source = source.replace("'HERE/", f"'{here}/").replace("b'HERE/", f"b'{here}/")
-    for word, text in words.items():
-        source = source.replace(word, text)
-    return source.replace("HERE", repr(here))
 
 
 def attack(isolation, categories, bait):
     words, listeners, _ = bait
     judge([SENTINEL] * 8, LIMITS, isolation)
     running = processes()
-    names, programs = [], []
-    for category in categories:
-        for name, source in CATEGORIES[category].items():
-            for tests in (PAIRS, TEXT) if category in BOTH else (PAIRS,):
-                names.append(f"{category}: {name} ({type(tests).__name__})")
-                programs += [Program(prepared(source, words), tests), SENTINEL]
-    verdicts = judge(programs, LIMITS, isolation)
-    rewarded = [(name, v) for name, v in zip(names, verdicts[::2], strict=True) if v.passed or v.status == "no_verdict"]
-    assert not rewarded
-    disturbed = [(name, v) for name, v in zip(names, verdicts[1::2], strict=True) if not v.passed]
-    assert not disturbed, "a program influenced the next one"
-    for listener in listeners:
-        with pytest.raises(BlockingIOError):
-            listener.accept()
+    found = run_attacks(judge_of(isolation), categories, words, listeners)
+    assert not found["rewarded"]
+    assert not found["disturbed"], "a program influenced the next one"
+    assert not found["reached"]
     assert settle(lambda: len(processes()) <= len(running)), "a process lives on"
     assert all(worker.process.poll() is None for worker in judge_of(isolation)._crew)
-    return {name: verdict.status for name, verdict in zip(names, verdicts[::2], strict=True)}
 
 
 @each_isolation("namespaces")
@@ -98,6 +65,35 @@ def test_hostile_programs_earn_nothing_without_namespaces(isolation, bait):
 @each_isolation("bubblewrap", "landlock")
 def test_all_hostile_programs_earn_nothing_in_every_isolation(isolation, bait):
     attack(isolation, CATEGORIES, bait)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="runs as an ordinary user already")
+@each_isolation("namespaces", "landlock")
+def test_all_hostile_programs_earn_nothing_as_an_ordinary_user(isolation, bait):
+    python = python_for_anyone()
+    if python is None:
+        pytest.skip("no Python interpreter that user 65534 may run")
+    here = os.path.dirname(os.path.abspath(__file__))
+    folder = os.environ["TMPDIR"]
+    os.chmod(folder, 0o1777)
+    done = subprocess.run(
+        [python, "-B", "-m", "hostile.run", isolation],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        env={"TMPDIR": folder, "PYTHONPATH": os.pathsep.join((here, os.path.dirname(here)))},
+        cwd="/",
+        timeout=500,
+    )
+    if "programs cannot be isolated here" in done.stderr:
+        pytest.skip(f"as an ordinary user: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["uid"] == 65534 and found["programs"] > sum(map(len, CATEGORIES.values()))
+    assert [found[name] for name in ("rewarded", "disturbed", "reached", "left")] == [[]] * 4, found
 
 
 @each_isolation("namespaces", "landlock")

@@ -3,14 +3,24 @@
 import multiprocessing
 import os
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
 from hostile.attacks import ENDLESS
 from hostile.honest import CALLS
-from sandboxes import QUICK, close_judges, each_isolation, hard, judge, one, own_temporary_folder, processes, settle
+from sandboxes import (
+    QUICK,
+    close_judges,
+    each_isolation,
+    hard,
+    judge,
+    one,
+    own_temporary_folder,
+    processes,
+    python_for_anyone,
+    settle,
+)
 
 from ra3_lab.sandbox import Calls, Invocation, Judge, Limits, Program, Stdin, notebook
 from ra3_lab.sandbox.host import Zygote
@@ -175,7 +185,7 @@ def test_an_ordinary_user_is_isolated_as_well(tmp_path):
         "print(json.dumps([held, verdicts, {{name: found[name]['reason'] for name in found}}]))"
     )
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    python = _python_for_anyone()
+    python = python_for_anyone()
     if python is None:
         pytest.skip("no Python interpreter that user 65534 may run")
 
@@ -204,19 +214,6 @@ def test_an_ordinary_user_is_isolated_as_well(tmp_path):
     assert all(found == ["passed", "passed", "forbidden"] for found in verdicts.values()), verdicts
     if held != here:
         pytest.skip(f"as an ordinary user only {held} hold: {reasons}")
-
-
-def _python_for_anyone():
-    """An interpreter of 3.10 or newer outside root's home, if there is one."""
-    for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        test = "import sys; assert sys.version_info >= (3, 10)"
-        try:
-            done = subprocess.run([path, "-c", test], user=65534, group=65534, extra_groups=[], capture_output=True)
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return path
-    return None
 
 
 SUBMISSION = """

@@ -43,19 +43,21 @@ class Lines:
         self.receive, self.left, self.rest, self.flooded = receive, left, bytearray(), False
 
     def next(self) -> bytes | None:
-        """A line without its newline; None at the end."""
+        """A line without its newline; None at the end, or when a line would pass the limit."""
         start = 0
         while (end := self.rest.find(b"\n", start)) < 0:
             start = len(self.rest)
+            if self.flooded:
+                return None
             try:
                 chunk = self.receive(PIECE_BYTES)
             except ConnectionError:
                 return None
-            self.left -= len(chunk)
-            self.flooded = self.left < 0
-            if self.flooded or not chunk:
+            if not chunk:
                 return None
             self.rest += chunk
+            self.left -= len(chunk)
+            self.flooded = self.left < 0  # what came before the flood is still told
         line = bytes(self.rest[:end])
         del self.rest[: end + 1]
         return line
