@@ -8,7 +8,7 @@ import pytest
 from conftest import REPO_ROOT
 
 from ra3_lab.course import masters
-from ra3_lab.course.exercise import Exercise, right
+from ra3_lab.course.exercise import Exercise, judge, right
 from ra3_lab.course.instant import PRACTICE_SEED, examine, try_out
 from ra3_lab.course.registry import assignment, exercise, names
 
@@ -66,6 +66,34 @@ def test_every_wrong_answer_is_rejected_with_its_hint(name):
     assert right_on_the_example >= 3, f"{right_on_the_example} wrong answers are right on the visible example"
 
 
+FORGED = [None, True, False, 0, 0.0, -1, 10**400, float("nan"), float("inf"), "", "passed", [], {}, {"passed": True}]
+
+
+def alike(value, leaf):
+    """A value of the same shape in which every number is another."""
+    if isinstance(value, list):
+        return [alike(item, leaf) for item in value]
+    if isinstance(value, dict):
+        return {key: alike(item, leaf) for key, item in value.items()}
+    return leaf
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_no_result_that_ignores_its_arguments_is_accepted(name):
+    """Nor does one that is no sensible result at all: nan, text, an object that claims to have passed."""
+    asked = exercise(name)
+    inputs = [asked.example, *asked.make_inputs(FRESH_SEED)]
+    expected = [right(asked, arguments) for arguments in inputs]
+    constant = [*FORGED, *([value] for value in FORGED)]
+    for result in constant:
+        assert not judge(asked, inputs, [result] * len(inputs), expected).passed, result
+    for leaf in (float("nan"), float("inf"), 0.0, 1.0, "1", None, []):
+        assert not judge(asked, inputs, [alike(value, leaf) for value in expected], expected).passed, leaf
+    for value in expected:
+        assert not judge(asked, inputs, [value] * len(inputs), expected).passed, value
+    assert not judge(asked, inputs, [], []).passed
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_inputs_are_plain_data_and_follow_from_the_seed(name):
     asked = exercise(name)
@@ -92,15 +120,40 @@ def test_the_committed_notebook_is_what_its_master_gives(name):
     assert committed.exists() and committed.read_text(encoding="utf-8") == built, "run `ra3-lab course build`"
 
 
-@pytest.mark.parametrize("name", names())
-def test_the_masters_solution_passes_its_own_checks(name, monkeypatch):
-    found = assignment(name)
+def run_all(cells):
+    """Run code cells from top to bottom; the names they leave."""
     space = {"__name__": "__main__"}
+    for cell in cells:
+        if cell.kind == "code":
+            exec(compile(cell.source, f"<{cell.mark} {cell.about}>", "exec"), space)
+    return space
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks(monkeypatch):
+    """Cells that show a plotly figure show it to nobody."""
+    monkeypatch.setenv("PLOTLY_RENDERER", "json")
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_solution_notebook_runs_and_passes_its_own_checks(name, monkeypatch, capsys):
+    found = assignment(name)
     monkeypatch.setenv("RA3_COURSE_GO_ON", "0")
-    for cell in masters.solution_cells(found, masters.read_master(name)):
-        if cell.mark in ("", "exercise"):
-            exec(compile(cell.source, f"<{cell.about or 'given'}>", "exec"), space)
+    space = run_all(masters.solution_cells(found, masters.read_master(name)))
+    assert "not yet" not in capsys.readouterr().out
     for asked in found.exercises:
-        assert examine(asked.id, space[asked.function], [asked.example, *asked.make_inputs(FRESH_SEED)]).passed, (
-            asked.id
-        )
+        inputs = [asked.example, *asked.make_inputs(FRESH_SEED)]
+        assert examine(asked.id, space[asked.function], inputs).passed, asked.id
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_students_notebook_runs_to_its_first_stub_and_with_provided_results_to_the_end(name, monkeypatch, capsys):
+    found = assignment(name)
+    cells = masters.student_cells(found, masters.read_master(name))
+    monkeypatch.setenv("RA3_COURSE_GO_ON", "0")
+    if found.exercises:
+        with pytest.raises(NotImplementedError, match=f"{found.exercises[0].id}: still to be written"):
+            run_all(cells)
+    monkeypatch.setenv("RA3_COURSE_GO_ON", "1")
+    run_all(cells)
+    assert capsys.readouterr().out.count("still to be written") == len(found.exercises)

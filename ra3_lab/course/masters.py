@@ -221,18 +221,27 @@ def page(found: Assignment, cells: Sequence[Cell]) -> str:
 
 
 def build_students(check: bool = False) -> list[Path]:
-    """Write notebooks/assignments/*.ipynb from the masters; returns those that changed, or with `check` would."""
-    changed = []
+    """Write notebooks/assignments/*.ipynb from the masters; returns those that changed, or with `check` would.
+
+    Masters that are not right are told about (ValueError) when all others are built.
+    """
+    changed, wrong = [], []
     for name in names():
         found = assignment(name)
-        target = sources_dir().parent / f"{found.notebook}.ipynb"
         if source_of(found).parent != sources_dir():
             continue
-        text = notebook_text(notebook(found, read_master(name)))
+        target = sources_dir().parent / f"{found.notebook}.ipynb"
+        try:
+            text = notebook_text(notebook(found, read_master(name)))
+        except (ValueError, OSError) as error:
+            wrong.append(str(error))
+            continue
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             changed.append(target)
             if not check:
                 target.write_text(text, encoding="utf-8", newline="\n")
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return changed
 
 
