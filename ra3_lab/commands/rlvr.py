@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results
+from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.rlvr.loop import RLVRConfig
 
 if TYPE_CHECKING:
@@ -63,10 +63,6 @@ def run(
         resume: Go on with this run; its settings, tasks and model must be what they were.
         json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
-    from ra3_lab.runs import view_run
-
-    if resume is not None and resume != out:
-        raise ValueError(f"--resume {resume} goes on in that folder: leave --out {out} out.")
     given = {
         "init": init,
         "tasks": tasks,
@@ -80,10 +76,7 @@ def run(
         **asdict(config),
     }
     with results("rlvr", json) as emit:
-        if resume is not None and (summary := view_run(resume).summary) is not None:
-            print(f"{resume} is finished already")
-        else:
-            summary = _train(given, config, out, resume is not None)
+        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
         for look in summary["validation"]:
             print(f"validation pass@1 after {look[0]:>4} updates: {look[1]:.3f}")
         print(f"model, metrics and sampled groups are in {out}")
@@ -91,13 +84,13 @@ def run(
     return 0
 
 
-def _train(given: dict[str, Any], config: RLVRConfig, out: Path, resuming: bool) -> dict[str, Any]:
+def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     import torch
 
     from ra3_lab.models.load import load_model
     from ra3_lab.rlvr.loop import rlvr
-    from ra3_lab.runs import Interrupted, create_run, model_source, narrator, polite_stop, resume_run, write_json
+    from ra3_lab.runs import model_source, narrator, open_run, polite_stop, read_run, write_json
     from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
     from ra3_lab.sandbox import Judge, layers
 
@@ -117,15 +110,12 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, resuming: bool)
         "judge": confined,
     }
     with Judge(isolation=given["isolation"]) as judge, narrator() as say:
-        if not resuming:
+        if going_on:
+            inputs["preflight"] = read_run(out)["inputs"].get("preflight")
+        else:
             findings = _look_before(given, config, model, tokenizer, training, judge.each, confined, say)
             inputs["preflight"] = findings
-        else:
-            from ra3_lab.runs import read_run
-
-            inputs["preflight"] = read_run(out)["inputs"].get("preflight")
-        open_run = resume_run if resuming else create_run
-        with open_run(out, "rlvr", given, inputs, given["checkpoint_every"]) as run:
+        with open_run(out, "rlvr", given, inputs, given["checkpoint_every"], going_on) as run:
             say(f"{len(training)} tasks to train on, {len(looked_at)} for validation")
             try:
                 with polite_stop() as run.stop:
@@ -144,8 +134,6 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, resuming: bool)
                 return _finish(run, result, tokenizer)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} The batch is in {run.path / 'bad_batch.json'}.") from error
-            except KeyboardInterrupt as stop:
-                raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
 
 
 def _look_before(
