@@ -69,24 +69,34 @@ def small_tokenizer():
     return LineTokenizer(train_tokenizer(texts, 300), "small")
 
 
-@pytest.fixture(scope="session")
-def tiny_thinker(small_tokenizer):
-    """A random Llama of some 10,000 parameters that thinks before about every third line."""
+def _thinker(tokenizer, layers: int, **shape):
+    """A random Llama that thinks before about every third line."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(1)
-    shape = LlamaConfig(
-        vocab_size=len(small_tokenizer.hf),
-        hidden_size=16,
-        num_hidden_layers=1,
-        intermediate_size=24,
-        num_attention_heads=2,
+    config = LlamaConfig(
+        vocab_size=len(tokenizer.hf),
+        num_hidden_layers=layers,
         max_position_embeddings=128,
         tie_word_embeddings=False,
+        **shape,
     )
-    model = LlamaForCausalLM(shape).eval()
+    model = LlamaForCausalLM(config).eval()
     model.model.embed_tokens.weight.data[:, 0] += 1.0  # a constant that the head can use as a bias
-    model.lm_head.weight.data[small_tokenizer.marker, 0] += 1.0
-    model.lm_head.weight.data[small_tokenizer.newline, 0] += 0.6
+    model.lm_head.weight.data[tokenizer.marker, 0] += 1.0
+    model.lm_head.weight.data[tokenizer.newline, 0] += 0.6
     return model
+
+
+@pytest.fixture(scope="session")
+def tiny_thinker(small_tokenizer):
+    """A random Llama of some 10,000 parameters and one layer that thinks before about every third line."""
+    return _thinker(small_tokenizer, 1, hidden_size=16, intermediate_size=24, num_attention_heads=2)
+
+
+@pytest.fixture(scope="session")
+def thinker(small_tokenizer):
+    """The same with two layers and grouped heads."""
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return _thinker(small_tokenizer, 2, **shape)

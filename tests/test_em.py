@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from ra3_lab.midtrain import em
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
@@ -30,27 +29,6 @@ CORPUS = [
 ESTEP = EStepConfig(updates=4, programs=2, group=3, longest_thought=4, learning_rate=1e-3)
 MSTEP = MStepConfig(updates=6, programs=3)
 CONFIG = MidtrainConfig(seed=3, rounds=2, precision="fp32", estep=ESTEP, mstep=MSTEP)
-
-
-@pytest.fixture(scope="module")
-def thinker(small_tokenizer):
-    """A random model that thinks before about every third line."""
-    torch.manual_seed(1)
-    shape = LlamaConfig(
-        vocab_size=len(small_tokenizer.hf),
-        hidden_size=32,
-        num_hidden_layers=2,
-        intermediate_size=48,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(shape).eval()
-    model.model.embed_tokens.weight.data[:, 0] += 1.0  # a constant that the head can use as a bias
-    model.lm_head.weight.data[small_tokenizer.marker, 0] += 1.0
-    model.lm_head.weight.data[small_tokenizer.newline, 0] += 0.6
-    return model
 
 
 def weights(model) -> torch.Tensor:
