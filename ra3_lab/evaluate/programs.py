@@ -63,11 +63,12 @@ def evaluate_programs(
     max_new: int = 480,
     progress: Callable[[int, int], None] | None = None,
     thinking: Literal["free", "begin", "never"] = "free",
+    isolation: str | None = None,
 ) -> ProgramScores:
     """Sample `samples` programs a task at `temperature` and judge them.
 
-    `thinking` leaves the policy free, makes it begin with a thought, or keeps it from thinking at all.
-    At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
+    `thinking` leaves the policy free, makes it begin with a thought, or keeps it from thinking at all. `isolation`
+    names how programs are shut in; None is for models of one's own (`sandbox.isolation.for_own_model`). At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
     judge gave no verdict on more than 1 % of the programs.
     """
     if not tasks:
@@ -90,7 +91,7 @@ def evaluate_programs(
         for task, row in zip(tasks, texts, strict=True)
         for text in row
     ]
-    verdicts = judge_batch(programs, Limits(), isolation=for_own_model())
+    verdicts = judge_batch(programs, Limits(), isolation=isolation or for_own_model())
     statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
     if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
         detail = next(v.detail for v in verdicts if v.status == "no_verdict")
