@@ -68,8 +68,9 @@ def evaluate_programs(
     """Sample `samples` programs a task at `temperature` and judge them.
 
     `thinking` leaves the policy free, makes it begin with a thought, or keeps it from thinking at all. `isolation`
-    names how programs are shut in; None is for models of one's own (`sandbox.isolation.for_own_model`). At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
-    judge gave no verdict on more than 1 % of the programs.
+    names how programs are shut in; None is for models of one's own (`sandbox.isolation.for_own_model`). At temperature
+    1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the judge gave no verdict on
+    more than 1 % of the programs.
     """
     if not tasks:
         raise ValueError("no tasks to evaluate on.")
