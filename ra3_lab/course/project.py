@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ BUDGET = 1_000_000
 WEIGHTS, RECORD = "model.safetensors", "submission.json"
 LARGEST_RECORD = 20_000
 """Bytes of submission.json."""
+LARGEST_HEADER = 1_000_000
+"""Bytes of model.safetensors beside its tensors."""
 LONGEST = {"title": 80, "changes": 2_000}
 """Characters of its texts."""
 
@@ -54,7 +57,7 @@ class Entry:
 def read_entry(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Entry:
     """The submission in a student's folder. Raises Refused. `shapes`: of the model's tensors, by name."""
     record = _record(_bytes(folder / RECORD, LARGEST_RECORD))
-    largest = 2 * 4 * sum(_count(shape) for shape in shapes.values())
+    largest = LARGEST_HEADER + 4 * sum(math.prod(shape) for shape in shapes.values())
     tensors = _tensors(_bytes(folder / WEIGHTS, largest), shapes)
     return Entry(folder.name, digest=digest_of(tensors), tensors=tensors, **record)
 
@@ -173,10 +176,3 @@ def digest_of(tensors: dict[str, Any]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
