@@ -8,6 +8,7 @@ import pytest
 from ra3_lab import EStepConfig, MidtrainConfig, MStepConfig, api
 from ra3_lab.evaluate.programs import evaluate_programs, is_embedded
 from ra3_lab.models.load import load_model
+from ra3_lab.sandbox import isolation
 from ra3_lab.sandbox.isolation import Unavailable
 from ra3_lab.tasks.pipelines import load_split
 
@@ -17,9 +18,13 @@ def embedded():
     return load_model("embedded", "cpu")
 
 
-@pytest.fixture
-def nothing_holds(monkeypatch):
-    monkeypatch.setattr("ra3_lab.sandbox.isolation.HARD", {})
+@pytest.fixture(params=["with fork", "without"])
+def nothing_holds(request, monkeypatch):
+    """As on a system without any isolation; without fork, as on Windows."""
+    monkeypatch.setattr(isolation, "HARD", {})
+    if request.param == "without":
+        build = isolation.build
+        monkeypatch.setattr(isolation, "build", lambda *given: build(*given) | {"forks": False})
 
 
 def test_the_embedded_model_is_known_also_after_training_and_no_other_is(embedded, tiny_thinker, tmp_path):
