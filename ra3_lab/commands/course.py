@@ -91,6 +91,8 @@ class Grade:
     """Show students' names instead of pseudonyms."""
     workers: int = 2
     """Submissions graded side by side."""
+    threads: int = 1
+    """Threads that a submission's process may use for arithmetic."""
     isolation: str | None = None
     """How submissions are shut in; default: all that this machine has, see ra3-lab doctor."""
     json: Json = None
@@ -265,7 +267,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     with narrator() as say:
         show = progress(say, "graded")
         records = grade_all(
-            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, progress=show
+            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
         )
     counts = files.write(records, action.out, action.course, secret, deadline, action.names)
     told = [status(record) for record in records]

@@ -153,8 +153,9 @@ def otter_notebook(found: Assignment, cells: Sequence[Cell], hidden: bool) -> di
         elif cell.mark == "check":
             exercise = next(one for one in found.exercises if one.id == cell.about)
             call = f'from ra3_lab.course.foreign import require\n\nrequire("{exercise.id}", {exercise.function}'
-            made += [("raw", "# BEGIN TESTS"), ("code", f"{call})")]
-            made += [("code", f"# HIDDEN\n{call}, hidden=True)")] * hidden
+            made += [("raw", "# BEGIN TESTS"), ("code", _otter_test(f"{call})", 0 if hidden else exercise.points))]
+            if hidden:
+                made.append(("code", _otter_test(f"{call}, hidden=True)", exercise.points, "hidden: true\n")))
             made += [("raw", "# END TESTS"), ("raw", "# END QUESTION")]
         elif cell.mark == "question":
             question = next(one for one in found.questions if one.id == cell.about)
@@ -172,6 +173,11 @@ def otter_notebook(found: Assignment, cells: Sequence[Cell], hidden: bool) -> di
             record |= {"execution_count": None, "outputs": []}
     built["metadata"].pop("ra3_lab")
     return built
+
+
+def _otter_test(source: str, points: int, more: str = "") -> str:
+    """A test cell: otherwise Otter would share a question's points out evenly over its tests, public ones too."""
+    return f'""" # BEGIN TEST CONFIG\npoints: {points}\n{more}""" # END TEST CONFIG\n{source}'
 
 
 def _write(path: Path, text: str) -> int:
