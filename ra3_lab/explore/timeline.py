@@ -41,10 +41,8 @@ def latent_timeline(record: Mapping[str, Any]) -> Explorer:
             'this record holds no looks at programs: make one with `ra3-lab record`, or load_record("em").'
         )
     longest = max(len(program["lines"]) for program in programs)
-    names = tuple(
-        p["task_id"] + (f" ({len(p['truth'])} steps)" if p["truth"] else f" ({len(p['lines'])} lines)")
-        for p in programs
-    )
+    sizes = (f"{len(p['truth'])} steps" if p["truth"] else f"{len(p['lines'])} lines" for p in programs)
+    names = tuple(f"{p['task_id']} ({size})" for p, size in zip(programs, sizes, strict=True))
     first = min(range(len(programs)), key=lambda i: -_gain(looks[-1]["programs"][i]))
     return Explorer(
         "timeline",
