@@ -5,7 +5,7 @@
 
 Builds a corpus of the library's functions, holds out whole files, trains ntp and ra3 for the same number of updates
 (`ra3-lab corpus` and `ra3-lab midtrain`, whose words the record keeps), and then looks at the held-out functions: the
-K-sample bound before training and of both arms, and the thoughts as they are, good and bad. One thread, some eight
+K-sample bound before training and of both arms, and the thoughts as they are, good and bad. One thread, some four
 minutes of computing; killed, the same command goes on. The record has the fields that explorers read
 (data/records/README.md), without a truth, since nobody knows the true segments of real code.
 
@@ -59,22 +59,22 @@ class RealCodeConfig:
         default_factory=lambda: MidtrainConfig(
             rounds=2,
             infuse_temperature=1.0,
-            estep=EStepConfig(updates=48, programs=8, group=4, temperature=1.0, cost=0.05),
-            mstep=MStepConfig(updates=120, programs=16),
+            estep=EStepConfig(updates=30, programs=6, group=4, temperature=1.0, cost=0.05),
+            mstep=MStepConfig(updates=70, programs=12),
         )
     )
     """Settings of the ra3 run; ntp gets the same number of updates."""
-    longest: int = 1_000
+    longest: int = 800
     """Most characters of a function, its docstring included."""
     programs: int | None = None
     """At most so many functions; None for all of the library."""
     heldout_files: float = 0.1
     """Share of the files that are held out."""
-    heldout: int = 120
+    heldout: int = 72
     """At most so many held-out functions, spread over those files."""
-    samples: int = 8
+    samples: int = 4
     """Thoughts sampled per held-out function for the bound; K is every power of two up to it."""
-    watched: int = 24
+    watched: int = 16
     """Held-out functions that the record shows whole."""
 
 
@@ -205,8 +205,8 @@ def summary_of(thoughts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "helpful": sum(gain > 0 for gain in gains),
         "mean_gain": round(float(np.mean(gains)), 3) if gains else None,
         "often": [{"thought": text, "count": len(of), "mean_gain": round(float(np.mean(of)), 3)} for text, of in often],
-        "best": list(thoughts[:6]),
-        "worst": list(reversed(thoughts[-6:])),
+        "best": [one for one in thoughts if one["gain"] > 0][:6],
+        "worst": [one for one in reversed(thoughts) if one["gain"] < 0][:6],
     }
 
 

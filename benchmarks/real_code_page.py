@@ -84,8 +84,8 @@ def summary(name: str, found: Mapping[str, Any]) -> str:
     )
     return (
         f"**{name}**: {found['count']} thoughts on the held-out functions, {found['distinct']} different ones; "
-        f"{found['helpful'] / found['count']:.0%} made the lines up to the next thought likelier, on average they "
-        f"bought {found['mean_gain']:+.3f} nats. The most frequent:\n\n{often}"
+        f"{100 * found['helpful'] / found['count']:.0f} % made the lines up to the next thought likelier, on average "
+        f"they bought {found['mean_gain']:+.3f} nats. The most frequent:\n\n{often}"
     )
 
 
