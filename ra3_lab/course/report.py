@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
@@ -118,7 +119,7 @@ def _row(found: Assignment, name: str, mark: Mark) -> str:
         said = "<span class=no>– not found</span>"
     else:
         example = " On the visible example it is right." if mark.example else ""
-        said = f"<span class=no>✗</span> {escape(mark.hint)}{example}"
+        said = f"<span class=no>✗</span> {_hint(mark.hint)}{example}"
     return (
         f"<tr><th scope=row>{escape(title)} <code>{escape(name)}</code><td class=n>{mark.points} of {mark.of}"
         f"<td>{said}</tr>"
@@ -155,7 +156,7 @@ def _assignment(found: Assignment, records: list[Record]) -> str:
         marks = [one.marks[exercise.id] for one in here]
         right = sum(mark.mistake == "" for mark in marks)
         wrong = Counter((mark.mistake, mark.hint) for mark in marks if mark.mistake)
-        mistakes = ((n, escape(kind), escape(hint)) for (kind, hint), n in wrong.most_common(3))
+        mistakes = ((n, escape(kind), _hint(hint)) for (kind, hint), n in wrong.most_common(3))
         common = "".join(f"<li>{n} × <code>{kind}</code> {hint}" for n, kind, hint in mistakes)
         rows += (
             f"<tr><th scope=row>{escape(exercise.title)} <code>{exercise.id}</code><td class=n>{right} of {len(here)}"
@@ -197,6 +198,15 @@ def page(title: str, body: str) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{css}</style></head>\n"
         f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>\n"
     )
+
+
+def _hint(text: str) -> str:
+    """A hint as HTML; what stands in backticks is code.
+
+    >>> _hint("`f` returns None, x < 1")
+    '<code>f</code> returns None, x &lt; 1'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def _list(title: str, items: Sequence[str]) -> str:

@@ -35,11 +35,14 @@ def read_roster(path: Path) -> list[str]:
 
 
 def with_missing(submissions: Sequence[Submission], roster: Sequence[str], names: Sequence[str]) -> list[Submission]:
-    """The submissions, and one for every student and assignment that is not there."""
+    """The submissions of `names` (none: of all assignments), and one for each that somebody on the roster has not made.
+
+    Without a roster nobody can be missing.
+    """
     names = names or sorted({one.assignment for one in submissions} - {""})
     chosen = [one for one in submissions if one.assignment in names or not one.assignment]
     there = {(one.student, one.assignment) for one in chosen}
-    students = sorted({one.student for one in submissions} | set(roster))
+    students = sorted({one.student for one in submissions} | set(roster)) if roster else []
     return chosen + [missing(who, what) for who in students for what in names if (who, what) not in there]
 
 
