@@ -1,6 +1,6 @@
-"""Write the tables of docs/results.md from the records of the studies, so that no number is copied by hand.
+"""Write the tables of docs/study.md from the records of the studies, so that no number is copied by hand.
 
-    python benchmarks/tables.py            # fills in docs/results.md
+    python benchmarks/tables.py            # fills in docs/study.md
     python benchmarks/tables.py --check    # status 1 where the page is not what the records say
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
@@ -21,7 +21,7 @@ from ra3_lab.explore.findings import arm_label
 from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "results.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "study.md"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -310,6 +310,7 @@ def evaluate(
     temperature: float = 1.0,
     seed: int = 0,
     precision: str = "auto",
+    isolation: str | None = None,
 ) -> dict[str, float]:
     """Figures of a model on held-out programs (traces) or on tasks with tests.
 
@@ -317,9 +318,11 @@ def evaluate(
     log (1/K) sum_k p(lines | thoughts_k) with thoughts sampled causally from the model itself (their own latents are
     not looked at); `lines` counts the lines. Of tasks: `pass@1` to `pass@samples` (unbiased; Chen et al. 2021), `low`
     and `high`, the 95 % bootstrap interval of pass@1 over tasks, and `thoughts` per program, from `samples` programs
-    per task at `temperature`, run in the sandbox.
+    per task at `temperature`, run in the sandbox (`isolation`: as for `ra3_lab.sandbox.judge_batch`; where nothing
+    holds, None is enough for the embedded model only).
 
-    Raises ValueError for no data or K < 1, RuntimeError where the sandbox gave no verdict.
+    Raises ValueError for no data or K < 1, or where programs cannot be isolated as asked; RuntimeError where the
+    sandbox gave no verdict.
 
     >>> model, tokenizer = load_model("embedded", "cpu")
     >>> sorted(evaluate(model, tokenizer, load_traces("pipelines:validation")[:2], k=(1,)))
@@ -336,7 +339,7 @@ def evaluate(
         return {"lines": lines, **{name: float(bound.sum()) / lines for name, bound in bounds.items()}}
     from ra3_lab.evaluate.programs import evaluate_programs
 
-    scores = evaluate_programs(model, tokenizer, data, samples, temperature, seed, precision)
+    scores = evaluate_programs(model, tokenizer, data, samples, temperature, seed, precision, isolation=isolation)
     first = scores.pass_at(1)
     passed = {f"pass@{n}": scores.pass_at(n).mean for n in range(1, samples + 1)}
     return {**passed, "low": first.low, "high": first.high, "thoughts": float(np.mean(scores.thoughts))}

@@ -84,6 +84,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"ra3-lab {arguments[0]}: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        from ra3_lab.runs.memory import ran_out
+
+        if not ran_out(error):
+            raise
+        print(
+            f"ra3-lab {arguments[0]}: out of memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). "
+            "`ra3-lab plan --model MODEL --preset SIZE` says what fits: 4-bit weights, fewer tokens at once.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt as stop:
         print(f"\nra3-lab {arguments[0]}: {str(stop) or 'stopped'}.", file=sys.stderr)
         return getattr(stop, "status", 130)

@@ -201,7 +201,7 @@ def _wanted(hint: Any) -> str:
 
 
 def _unknown(key: str, names: list[str], where: str, under: str) -> str:
-    near = difflib.get_close_matches(_field_name(key), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(_field_name(key), names, n=1, cutoff=0.6)
     hint = f"did you mean {under + near[0]!r}?" if near else f"there are {', '.join(under + name for name in names)}."
     return f"{where}: there is no {under + key!r}; {hint}"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +79,24 @@ def test_the_recorded_reference_solutions_meet_the_promise(repo_root):
     for name, run in runs.items():
         assert run["unexplained"] == [], name
         assert run["layers"]["hostile_programs"], "judged as hostile programs are"
+
+
+@pytest.mark.slow
+def test_wrong_programs_get_evalplus_own_verdicts(repo_root, benchmarks_dir, tmp_path):
+    """One mutant of every solution, judged here and by evalplus' harness in an environment of its own."""
+    python = os.environ.get("RA3_EVALPLUS_PYTHON")
+    if not python:
+        pytest.skip("RA3_EVALPLUS_PYTHON names no Python of an environment with evalplus 0.3.1")
+    data = benchmarks_dir / "humanevalplus" / "HumanEvalPlus-Mini-v0.1.10.jsonl.gz"
+    out = tmp_path / "mutants.json"
+    command = [sys.executable, "benchmarks/mutants.py", "--data", data, "--evalplus", python, "--out", out]
+    done = subprocess.run([*command, "--per-task", "1", "--seed", "1"], cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr  # 1: a disagreement that nobody has looked at yet
+    record = json.loads(out.read_text())
+    assert record["versions"]["evalplus"] == "0.3.1" and record["mutants"] >= 160
+    known = (
+        "HumanEval/32 ",
+        "HumanEval/39 ",
+    )  # evalplus fails find_zero whatever it does; luck decides about prime_fib
+    assert [entry["id"] for entry in record["disagreements"] if not entry["id"].startswith(known)] == []
+    assert record["agreement"]["ours failed, evalplus failed"] > 140

@@ -33,3 +33,15 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch):
 def test_bubblewrap_is_not_missed_where_it_is_not_needed():
     tried = {"namespaces": {"holds": True}, "bubblewrap": {"holds": False, "reason": "not installed"}}
     assert missing(tried) == []
+
+
+def test_doctor_runs_where_no_process_can_fork(monkeypatch):
+    monkeypatch.setattr(isolation, "HARD", {})
+    monkeypatch.setattr(isolation, "_found", {})
+    build = isolation.build
+    monkeypatch.setattr(isolation, "build", lambda *given: build(*given) | {"forks": False})
+    record = examine()
+    text = "\n".join(describe(record))
+    assert record["sandbox"]["chosen"] == "" and record["sandbox"]["layers"]["layers"] == ["guard", "limits"]
+    assert record["sandbox"]["isolations"]["process"]["found"]["use its scratch folder"].startswith("did it")
+    assert "NO isolation for hostile programs" in text and "WSL 2" in text

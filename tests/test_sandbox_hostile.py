@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 from hostile.attacks import CATEGORIES
-from hostile.honest import ASSERTS, CALLS, LINES, STDIN, STDIN_ANSWER
-from hostile.run import ESCAPE, LIMITS, SENTINEL, prepared
+from hostile.honest import ASSERTS, CALLS, STDIN
+from hostile.run import ESCAPE, HONEST, LIMITS, SENTINEL, fail_honestly, prepared
 from hostile.run import attack as run_attacks
 from hostile.run import bait as baited
 from sandboxes import (
@@ -21,9 +21,8 @@ from sandboxes import (
     settle,
 )
 
-from ra3_lab.sandbox import Asserts, Calls, Limits, Program, Stdin
+from ra3_lab.sandbox import Asserts, Program, Stdin
 
-HONEST = Limits(memory_mb=512, scratch_mb=8)
 BRIEF = ("early exit", "equality", "reading tests", "forging", "parent", "files", "secrets", "network", "processes")
 
 
@@ -70,7 +69,7 @@ def test_all_hostile_programs_earn_nothing_in_every_isolation(isolation, bait):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="runs as an ordinary user already")
 @each_isolation("namespaces", "landlock")
-def test_all_hostile_programs_earn_nothing_as_an_ordinary_user(isolation, bait):
+def test_as_an_ordinary_user_hostile_programs_earn_nothing_and_honest_ones_pass(isolation, bait):
     python = python_for_anyone()
     if python is None:
         pytest.skip("no Python interpreter that user 65534 may run")
@@ -93,23 +92,13 @@ def test_all_hostile_programs_earn_nothing_as_an_ordinary_user(isolation, bait):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["uid"] == 65534 and found["programs"] > sum(map(len, CATEGORIES.values()))
-    assert [found[name] for name in ("rewarded", "disturbed", "reached", "left")] == [[]] * 4, found
+    assert [found[name] for name in ("rewarded", "disturbed", "reached", "failed", "left")] == [[]] * 5, found
 
 
 @each_isolation("namespaces", "landlock")
 def test_honest_programs_earn_one(isolation, bait):
-    names, programs = [], []
-    for name, (source, pairs) in CALLS.items():
-        names.append(f"calls: {name}")
-        programs.append(Program(source, Calls("f", pairs)))
-    for name, (source, code) in ASSERTS.items():
-        names.append(f"asserts: {name}")
-        programs.append(Program(source, Asserts(code, "f")))
-    for name, source in STDIN.items():
-        names.append(f"stdin: {name}")
-        programs.append(Program(source, Stdin([(LINES, STDIN_ANSWER)])))
-    verdicts = judge(programs, HONEST, isolation)
-    assert [(name, verdict) for name, verdict in zip(names, verdicts, strict=True) if not verdict.passed] == []
+    judge([SENTINEL], HONEST, isolation)
+    assert fail_honestly(judge_of(isolation)) == []
 
 
 def test_the_suite_is_as_large_as_promised():

@@ -22,7 +22,7 @@ from sandboxes import (
     settle,
 )
 
-from ra3_lab.sandbox import Calls, Invocation, Judge, Limits, Program, Stdin, notebook
+from ra3_lab.sandbox import Calls, Invocation, Judge, Limits, Program, Stdin, isolation, notebook
 from ra3_lab.sandbox.host import Zygote
 from ra3_lab.sandbox.isolation import plan_for, probe
 from ra3_lab.sandbox.worker import Judge as WorkerJudge
@@ -266,6 +266,44 @@ def test_a_submission_computes_with_arrays_and_reads_course_data_only(library, t
     assert found[4].values == [(1.0, 2)]
     if library == "torch":
         assert found[5].values[0].tolist() == [2.0, 4.0]
+
+
+def test_course_data_that_nobody_could_read_are_an_error_before_anything_runs(tmp_path, monkeypatch):
+    data = tmp_path / "course"
+    (data / "part").mkdir(parents=True)
+    (data / "part" / "table.txt").write_text("1 2 3")
+    for path in (data, data / "part"):
+        path.chmod(0o755)
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    for name in ("namespaces", "landlock"):
+        monkeypatch.setitem(isolation._found, name, {"holds": True, "reason": "", "found": {}})
+    (data / "part" / "table.txt").chmod(0o640)
+    with pytest.raises(PermissionError, match=r"may not read \S*table.txt. Let everybody read it \(`chmod -R o\+rX"):
+        plan_for("namespaces", notebook(data))
+    (data / "part" / "table.txt").chmod(0o644)
+    assert str(data) in plan_for("namespaces", notebook(data))["read"]
+    monkeypatch.setattr(isolation, "world_reachable", lambda path="": not path)
+    with pytest.raises(PermissionError, match="and the folders above it"):
+        plan_for("landlock", notebook(data))
+    with pytest.raises(FileNotFoundError, match="are not there"):
+        plan_for("process", notebook(data / "nowhere"))
+
+
+@pytest.mark.slow
+@hard
+def test_a_submission_with_torch_has_two_gigabytes_and_one_thread(tmp_path):
+    source = (
+        "import numpy as np, torch\ndef threads(): return torch.get_num_threads()\n"
+        "def take(mb): return int(np.ones(mb << 17).sum()) >> 17\n"
+        "def spend(s):\n    import time\n    while time.process_time() < s: torch.randn(64, 64) @ torch.randn(64, 64)\n"
+        "    return s\n"
+    )
+    calls = [("threads", []), ("take", [1500]), ("take", [2600]), ("spend", [5])]
+    with Judge(workers=1, profile=notebook()) as grader:
+        found = grader.call([Invocation(source, name, [arguments]) for name, arguments in calls])
+    assert [one.status for one in found] == ["passed", "passed", "memory_limit", "passed"], found
+    assert [one.values for one in found] == [[1], [1500], [], [5]] and found[3].seconds < 7
+    assert notebook().limits.cpu_seconds == 120 and notebook().limits.wall_seconds is None, "load changes no grade"
 
 
 @hard

@@ -1,4 +1,4 @@
-"""`ra3-lab course`: build assignments, check and grade submissions."""
+"""`ra3-lab course`: build assignments, check and grade submissions, rank projects."""
 
 from __future__ import annotations
 
@@ -91,8 +91,37 @@ class Grade:
     """Show students' names instead of pseudonyms."""
     workers: int = 2
     """Submissions graded side by side."""
+    threads: int = 1
+    """Threads that a submission's process may use for arithmetic."""
     isolation: str | None = None
     """How submissions are shut in; default: all that this machine has, see ra3-lab doctor."""
+    json: Json = None
+    """Write the result as JSON to FILE, or to stdout."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Rank the submissions of A7: judge their programs on fresh tasks, beside the base, with intervals.
+
+    One folder a student with model.safetensors and submission.json. The tasks are drawn from the secret.
+
+    Example: ra3-lab course rank projects --out ranking.csv --course ~/teaching/ra3_2027
+    """
+
+    submissions: Annotated[Path, tyro.conf.Positional]
+    """The folder of submissions."""
+    out: Path
+    """CSV file for the table."""
+    course: Path = FOLDER
+    """The teacher's folder, with the secret."""
+    tasks: int = 200
+    """Fresh tasks."""
+    samples: int = 4
+    """Programs a task."""
+    names: bool = False
+    """Show students' names instead of pseudonyms."""
+    isolation: str | None = None
+    """How programs are shut in; default: all that this machine has, see ra3-lab doctor."""
     json: Json = None
     """Write the result as JSON to FILE, or to stdout."""
 
@@ -132,6 +161,7 @@ Action = (
     | Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
     | Annotated[Check, tyro.conf.subcommand("check", prefix_name=False)]
     | Annotated[Grade, tyro.conf.subcommand("grade", prefix_name=False)]
+    | Annotated[Rank, tyro.conf.subcommand("rank", prefix_name=False)]
     | Annotated[Leaks, tyro.conf.subcommand("leaks", prefix_name=False)]
     | Annotated[Purge, tyro.conf.subcommand("purge", prefix_name=False)]
 )
@@ -151,6 +181,7 @@ def run(action: Annotated[Action, tyro.conf.arg(name="")]) -> int:
         Build: _build,
         Check: _check,
         Grade: _grade,
+        Rank: _rank,
         Leaks: _leaks,
         Purge: _purge,
     }
@@ -236,7 +267,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     with narrator() as say:
         show = progress(say, "graded")
         records = grade_all(
-            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, progress=show
+            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
         )
     counts = files.write(records, action.out, action.course, secret, deadline, action.names)
     told = [status(record) for record in records]
@@ -247,6 +278,33 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
         print("The sandbox failed at some exercises; give the same command again.", file=sys.stderr)
     total = [list(score(record)) for record in records]
     return (1 if "ungraded" in summary else 0), {"counts": summary, **counts, "points": total, "notes": notes}
+
+
+def _rank(action: Rank) -> tuple[int, dict[str, Any]]:
+    from ra3_lab.course import secret as secrets
+    from ra3_lab.course.rank import rank, table_rows, table_text
+    from ra3_lab.course.report import table_csv
+    from ra3_lab.course.results import remember
+    from ra3_lab.runs import narrator
+
+    secret = secrets.read(action.course)
+    if action.out.suffix != ".csv" or not action.out.parent.is_dir():
+        raise ValueError(f"--out {action.out}: give the name of a .csv file in a folder that exists.")
+
+    def label(student: str) -> str:
+        return student if action.names else secret.pseudonym(student)
+
+    with narrator() as say:
+        found = rank(action.submissions, secret, action.course, action.tasks, action.samples, action.isolation, say)
+    rows = table_rows(found, label)
+    action.out.write_text(table_csv(list(rows[0]), rows), encoding="utf-8")
+    remember(action.course, action.out)
+    print(table_text(rows))
+    refused = {label(name): reason for name, reason in found.refused.items()}
+    for name, reason in refused.items():
+        print(f"not ranked: {name}: {reason}")
+    print(f"{action.out}: {len(rows) - 1} ranked, {len(refused)} refused, {found.tasks} tasks, {found.samples} a task")
+    return 0, {"rows": rows, "refused": refused, "tasks": found.tasks, "samples": found.samples, "split": found.split}
 
 
 def _leaks(action: Leaks) -> tuple[int, dict[str, Any]]:

@@ -72,6 +72,8 @@ def _torch() -> dict[str, Any]:
 
 def missing(tried: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     """What would make the isolation harder here: the isolation, why it does not hold, the remedy."""
+    if list(tried) == ["process"]:
+        return [{"isolation": "hard", "reason": f"none is known for {sys.platform}", "remedy": _REMEDIES["hard"]}]
     return [
         {"isolation": name, "reason": found["reason"], "remedy": _REMEDIES.get(name, "")}
         for name, found in tried.items()
@@ -88,6 +90,7 @@ _REMEDIES = {
     ),
     "bubblewrap": "`apt install bubblewrap` or `dnf install bubblewrap`: only where `namespaces` fails",
     "landlock": "a kernel of 5.13 or newer with Landlock switched on: `lsm=landlock,...` on the kernel's command line",
+    "hard": "Windows: run ra3-lab inside WSL 2, which is Linux; others: a Linux machine or container",
     "sandbox-exec": "it is part of macOS; look at the reason",
 }
 

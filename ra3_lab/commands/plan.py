@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from ra3_lab.commands.output import Json, results
 from ra3_lab.models.plan import GB, Shape, Stage, minutes, peak
 from ra3_lab.models.presets import Choice, choose, memory_preset, model_presets, shape_by_name
-from ra3_lab.models.variants import Variant
+from ra3_lab.models.variants import flags
 
 
 def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float = 4e6, json: Json = None) -> int:
@@ -65,20 +64,6 @@ def describe(shape: Shape, choice: Choice, time: dict[str, float], tflops: float
     if shape.model_type not in ("llama", "qwen2"):
         lines.append(f"  note: the decoder of E-step rollouts knows Llama and Qwen2 models, not {shape.model_type}")
     return "\n".join(lines)
-
-
-def flags(variant: Variant) -> str:
-    """The command-line flags of a variant.
-
-    >>> flags(Variant(quant="nf4", adapter="lora", checkpointing=True))
-    '--quant nf4 --adapter lora --checkpointing'
-    """
-    said: list[str] = []
-    default: dict[str, Any] = asdict(Variant())
-    for name, value in asdict(variant).items():
-        if value != default[name]:
-            said.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
-    return " ".join(said) or "all weights trained, no flags"
 
 
 def _parts(stage: Stage) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -29,11 +30,10 @@ from ra3_lab.course.registry import assignment, home
 from ra3_lab.course.secret import Secret
 from ra3_lab.course.submissions import Submission
 from ra3_lab.sandbox.judge import Invocation, Judge, Returned
-from ra3_lab.sandbox.profiles import NOTEBOOK, package_folders
+from ra3_lab.sandbox.profiles import NOTEBOOK, Profile, package_folders
 from ra3_lab.sandbox.program import Limits
 
 OUTPUT_BYTES = 2_000_000
-PROFILE = replace(NOTEBOOK, arrays=False)  # arrays become lists inside: nothing but plain data crosses
 _ENDED = {
     "time_limit": "Your cells and this function together ran longer than {cpu:g} CPU seconds: does a loop not end?",
     "memory_limit": "More than {memory} MB of memory were used.",
@@ -213,10 +213,18 @@ def _edition(name: str) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
+def profile(threads: int = 1) -> Profile:
+    """The sandbox's notebook profile; arrays become lists inside, so that nothing but plain data crosses."""
+    settings = dict(item.split("=", 1) for item in NOTEBOOK.allow)
+    settings |= {name: str(threads) for name in settings if name.endswith("_NUM_THREADS")}
+    settings |= {name: os.environ[name] for name in ("ATEN_CPU_CAPABILITY",) if name in os.environ}
+    return replace(NOTEBOOK, arrays=False, allow=tuple(f"{name}={value}" for name, value in settings.items()))
+
+
 @contextmanager
-def grader(secret: Secret, isolation: str | None = None) -> Iterator[Grader]:
+def grader(secret: Secret, isolation: str | None = None, threads: int = 1) -> Iterator[Grader]:
     """A grader with its sandbox. An installed ra3_lab is out of sight there, as a checkout is anyway."""
-    with Judge(1, isolation, PROFILE) as sandbox:
+    with Judge(1, isolation, profile(threads)) as sandbox:
         package = str(Path(ra3_lab.__file__).parent)
         if any(Path(package).is_relative_to(folder) for folder in package_folders()):
             sandbox.plan["hide"] = (*sandbox.plan["hide"], package)
@@ -229,14 +237,16 @@ def grade_all(
     journal: Path,
     workers: int = 2,
     isolation: str | None = None,
+    threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Record]:
     """Records of all submissions, in order. What the journal has under the same key is not graded again.
 
-    Raises ValueError where `workers` is below 1, or where this system cannot isolate programs.
+    Raises ValueError where `workers` or `threads` (of a submission) is below 1, or nothing isolates programs here.
     """
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; at least 1 is needed")
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; at least 1 is needed")
     done = read_journal(journal)
     left = [one for one in submissions if _needs(done.get(key_of(one, secret)))]
     for name in sorted({one.assignment for one in left if one.cells and one.assignment}):
@@ -253,7 +263,7 @@ def grade_all(
             return local.grader.grade(submission)
 
         workers = min(workers, len(left))
-        free += [stack.enter_context(grader(secret, isolation)) for _ in range(workers)]
+        free += [stack.enter_context(grader(secret, isolation, threads)) for _ in range(workers)]
         if not left:
             return [done[key_of(one, secret)] for one in submissions]
         file = stack.enter_context(_appending(journal))

@@ -3,6 +3,7 @@
 COURSE/secret          never removed
 COURSE/journal.jsonl   finished submissions, with names: what a grader that was killed goes on from
 COURSE/students.csv    pseudonym -> name
+COURSE/ranking.jsonl   scores of A7's submissions by their weights, without names
 GRADES.csv             the grades
 GRADES/                class.html, answers.csv, feedback/PSEUDONYM_a1.html
 """
@@ -23,6 +24,7 @@ from ra3_lab.course.secret import Secret
 from ra3_lab.course.submissions import Submission, late, missing
 
 JOURNAL, STUDENTS, OUTPUTS = "journal.jsonl", "students.csv", "outputs.txt"
+SCORES = "ranking.jsonl"
 
 
 def read_roster(path: Path) -> list[str]:
@@ -79,8 +81,7 @@ def write(
     students = sorted({record.student for record in records} | set(known_students(course)))
     rows = [{"id": secret.pseudonym(student), "student": student} for student in students]
     _write(course / STUDENTS, report.table_csv(["id", "student"], rows))
-    outputs = {*_outputs(course), str(out.resolve())}
-    _write(course / OUTPUTS, "".join(f"{line}\n" for line in sorted(outputs)))
+    remember(course, out)
     return {"records": len(records), "feedback": pages, "flagged": len(flags), "late": len(lateness)}
 
 
@@ -110,11 +111,17 @@ def purge(course: Path) -> list[Path]:
         for place in (folder / "feedback", folder):
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
-    for name in (JOURNAL, STUDENTS, OUTPUTS):
+    for name in (JOURNAL, STUDENTS, OUTPUTS, SCORES):
         if (course / name).exists():
             (course / name).unlink()
             removed.append(course / name)
     return removed
+
+
+def remember(course: Path, out: Path) -> None:
+    """Note a file of grades, so that `purge` finds it."""
+    outputs = {*_outputs(course), str(out.resolve())}
+    _write(course / OUTPUTS, "".join(f"{line}\n" for line in sorted(outputs)))
 
 
 def _outputs(course: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,9 @@ from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.resources import embedded_model_dir
 from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
-from ra3_lab.sandbox.isolation import for_own_model
+from ra3_lab.sandbox.isolation import choose, for_own_model
 from ra3_lab.tasks.pipelines import ENTRY_POINT, Task
 from ra3_lab.trace import MARKER
 
@@ -63,15 +65,21 @@ def evaluate_programs(
     max_new: int = 480,
     progress: Callable[[int, int], None] | None = None,
     thinking: Literal["free", "begin", "never"] = "free",
+    isolation: str | None = None,
 ) -> ProgramScores:
     """Sample `samples` programs a task at `temperature` and judge them.
 
     `thinking` leaves the policy free, makes it begin with a thought, or keeps it from thinking at all.
-    At temperature 1 pass@1 is the expected reward that RLVR would start from. Raises RuntimeError where the
-    judge gave no verdict on more than 1 % of the programs.
+    At temperature 1 pass@1 is the expected reward that RLVR would start from. `isolation` None takes the hardest that
+    holds here; where none does, programs of our embedded model (also after training in this process) run in
+    processes of their own, with a warning, and any other model's are an error that says what to do.
+
+    Raises RuntimeError where the judge gave no verdict on more than 1 % of the programs.
     """
     if not tasks:
         raise ValueError("no tasks to evaluate on.")
+    if isolation is None:
+        isolation = for_own_model() if is_embedded(model) else choose()  # said before anything is sampled
     lead = MARKER if thinking == "begin" else ""
     completions = generate(
         Decoder(model, dtype_of(precision)),
@@ -90,7 +98,7 @@ def evaluate_programs(
         for task, row in zip(tasks, texts, strict=True)
         for text in row
     ]
-    verdicts = judge_batch(programs, Limits(), isolation=for_own_model())
+    verdicts = judge_batch(programs, Limits(), isolation=isolation)
     statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
     if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
         detail = next(v.detail for v in verdicts if v.status == "no_verdict")
@@ -107,6 +115,15 @@ def evaluate_programs(
         programs=tuple(tuple(row) for row in texts),
         statuses=statuses,
     )
+
+
+def is_embedded(model: Any) -> bool:
+    """Whether a model is the embedded one, as `load_model("embedded")` gave it or trained further since."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "")
+    try:
+        return bool(name) and Path(name).resolve() == embedded_model_dir().resolve()
+    except FileNotFoundError:  # this installation has none
+        return False
 
 
 def _comments(text: str) -> int:

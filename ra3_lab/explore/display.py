@@ -39,9 +39,22 @@ def show_view(view: View) -> None:
     show_html(view.head(), view.to_text())
     if figure := view.figure_json():
         record = json.loads(figure) | {"config": {"displayModeBar": False, "responsive": True}}
-        display({"application/vnd.plotly.v1+json": record, "text/plain": view.twin.title}, raw=True)
+        if os.environ.get("RA3_STATIC"):
+            show_html(_static_figure(record, view.twin.title), view.twin.title)
+        else:
+            bundle = {"application/vnd.plotly.v1+json": record, "text/plain": view.twin.title}
+            display(bundle, raw=True)
     if tail := view.tail():
         show_html(tail)
+
+
+def _static_figure(record: dict[str, Any], alt: str) -> str:
+    """The figure for a page that has plotly.js in its head."""
+    drawn = json.dumps(record, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<div class="plot" role="img" aria-label="{escape(alt)}"></div>'
+        f"<script>Plotly.newPlot(document.currentScript.previousElementSibling, {drawn});</script>"
+    )
 
 
 def show_html(fragment: str, text: str = "") -> None:

@@ -41,7 +41,8 @@ def latent_timeline(record: Mapping[str, Any]) -> Explorer:
             'this record holds no looks at programs: make one with `ra3-lab record`, or load_record("em").'
         )
     longest = max(len(program["lines"]) for program in programs)
-    names = tuple(f"{p['task_id']} ({len(p['truth'])} steps)" for p in programs)
+    sizes = (f"{len(p['truth'])} steps" if p["truth"] else f"{len(p['lines'])} lines" for p in programs)
+    names = tuple(f"{p['task_id']} ({size})" for p, size in zip(programs, sizes, strict=True))
     first = min(range(len(programs)), key=lambda i: -_gain(looks[-1]["programs"][i]))
     return Explorer(
         "timeline",
@@ -91,19 +92,19 @@ def draw_timeline(record: Mapping[str, Any], program: int, look: int, line: int)
         modes.append("renew" if latent is not None else "none" if thought is None else "keep")
     line = min(line, len(lines) - 1)
     hits, count = marks.count("hit"), len(seen["latents"])
-    title = (
-        f"{fixed['task_id']}, {reading(record['looks'][look])}: {count} thought{'s' * (count != 1)}, "
-        f"{hits} of {len(truth)} true steps announced"
-    )
+    title = f"{fixed['task_id']}, {reading(record['looks'][look])}: {count} thought{'s' * (count != 1)}"
+    if truth:
+        title += f", {hits} of {len(truth)} true steps announced"
     with_, without = sum(seen["logp"]), sum(seen["plain"])
     text = (
         f"The program's {len(lines)} lines have log-likelihood {number(with_)} nats with these thoughts and "
         f"{number(without)} without any: "
         f"{'the thoughts together bought' if with_ >= without else 'the thoughts together lost'} "
         f"{number(abs(with_ - without))} nats. "
-        + (f"{marks.count('inside')} stand where no step starts; " if marks.count("inside") else "")
-        + f"{marks.count('missed')} of {len(truth)} true steps have no thought."
     )
+    if truth:
+        text += f"{marks.count('inside')} stand where no step starts; " if marks.count("inside") else ""
+        text += f"{marks.count('missed')} of {len(truth)} true steps have no thought."
     rows = tuple(
         (
             str(t + 1),

@@ -26,6 +26,7 @@ from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.runs.checkpoint import TrainerState, load_module, module_tensors
+from ra3_lab.runs.memory import Mark, saved_when_out_of_memory
 from ra3_lab.trace import Trace
 
 METHODS = ("ntp", "prior", "ra3", "annotator", "resampled")
@@ -127,6 +128,14 @@ class Keeper(Protocol):
         """Called after each update, the last one too; captures and keeps the state when it is time."""
         ...
 
+    def save(self, state: TrainerState) -> None:
+        """Keep this state now."""
+        ...
+
+    def standing(self) -> str:
+        """Where the run stands and how to go on."""
+        ...
+
 
 def midtrain(
     config: MidtrainConfig,
@@ -166,51 +175,55 @@ def midtrain(
         if report is not None:
             report(record)
 
-    def kept() -> None:
+    def kept(mark: Mark) -> None:
         if keeper is not None:
             seconds, last = clock.seconds, loop.tuner.updates == loop.msteps
             with clock.paused():
                 keeper.after_update(loop.step, lambda: loop.capture(seconds), last)
+                mark.set(loop.capture(seconds))
 
-    while loop.round < config.rounds:
-        e_updates, m_updates = loop.plan[loop.round]
-        while loop.estep_done < e_updates:
-            estep = loop.estep or loop.begin_estep()
-            record = {"stage": "estep", "round": loop.round, "update": loop.estep_updates}
-            if monitor is not None and loop.estep_done % 5 == 0:
-                with clock.paused():
-                    record |= monitor(loop.q, loop.pi)
-            record |= estep.update(loop.choose(), loop.estep_updates)
-            loop.estep_done += 1
-            loop.estep_updates += 1
-            note(record)
-            kept()
-        if loop.infused is None:
-            if monitor is not None and e_updates:
-                with clock.paused():
-                    look = monitor(loop.q, loop.pi)
-                note({"stage": "monitor", "round": loop.round, "update": loop.estep_updates, **look})
-            loop.end_estep()
-            if keeper is not None and config.method != "ntp":
-                for trace in (loop.infused or [])[:SHOWN]:
-                    keeper.traces({"stage": "mstep", "round": loop.round, **asdict(trace)})
-        while loop.mstep_done < m_updates:
-            programs = config.mstep.programs
-            assert loop.infused is not None
-            batch = loop.infused[loop.mstep_done * programs : (loop.mstep_done + 1) * programs]
-            loss = loop.tuner.update([tokenizer.encode_trace(trace) for trace in batch])
-            loop.mstep_done += 1
-            done = {"round": loop.round, "update": loop.tuner.updates}
-            note({"stage": "mstep", **done, "loss": loss})
-            last = loop.tuner.updates == loop.msteps
-            if validate is not None and (last or loop.tuner.updates % config.evaluate_every == 0):
-                with clock.paused():
-                    score = validate(loop.pi)
-                note({"stage": "validation", **done, "score": score})
-                if loop.best is None or score > loop.best[0]:
-                    loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})
-            kept()
-        loop.next_round()
+    with saved_when_out_of_memory(keeper, loop.advice) as mark:
+        if keeper is not None:
+            mark.set(loop.capture(clock.seconds))
+        while loop.round < config.rounds:
+            e_updates, m_updates = loop.plan[loop.round]
+            while loop.estep_done < e_updates:
+                estep = loop.estep or loop.begin_estep()
+                record = {"stage": "estep", "round": loop.round, "update": loop.estep_updates}
+                if monitor is not None and loop.estep_done % 5 == 0:
+                    with clock.paused():
+                        record |= monitor(loop.q, loop.pi)
+                record |= estep.update(loop.choose(), loop.estep_updates)
+                loop.estep_done += 1
+                loop.estep_updates += 1
+                note(record)
+                kept(mark)
+            if loop.infused is None:
+                if monitor is not None and e_updates:
+                    with clock.paused():
+                        look = monitor(loop.q, loop.pi)
+                    note({"stage": "monitor", "round": loop.round, "update": loop.estep_updates, **look})
+                loop.end_estep()
+                if keeper is not None and config.method != "ntp":
+                    for trace in (loop.infused or [])[:SHOWN]:
+                        keeper.traces({"stage": "mstep", "round": loop.round, **asdict(trace)})
+            while loop.mstep_done < m_updates:
+                programs = config.mstep.programs
+                assert loop.infused is not None
+                batch = loop.infused[loop.mstep_done * programs : (loop.mstep_done + 1) * programs]
+                loss = loop.tuner.update([tokenizer.encode_trace(trace) for trace in batch])
+                loop.mstep_done += 1
+                done = {"round": loop.round, "update": loop.tuner.updates}
+                note({"stage": "mstep", **done, "loss": loss})
+                last = loop.tuner.updates == loop.msteps
+                if validate is not None and (last or loop.tuner.updates % config.evaluate_every == 0):
+                    with clock.paused():
+                        score = validate(loop.pi)
+                    note({"stage": "validation", **done, "score": score})
+                    if loop.best is None or score > loop.best[0]:
+                        loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})
+                kept(mark)
+            loop.next_round()
     if loop.best is not None:
         load_module(loop.pi, loop.best[1])
         result.validation = loop.best[0]

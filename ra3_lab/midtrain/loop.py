@@ -25,7 +25,9 @@ from ra3_lab.midtrain.mstep import FineTuner, program_order
 from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
+from ra3_lab.models.plan import Job
 from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.room import advice
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
 from ra3_lab.trace import Trace, annotate
@@ -155,6 +157,15 @@ class EMLoop:
     def next_round(self) -> None:
         """Forget what belongs to a round."""
         self.round, self.estep_done, self.mstep_done, self.infused = self.round + 1, 0, 0, None
+
+    def advice(self) -> str:
+        """What to do where memory ends."""
+        config = self.config
+        longest = max(len(self.tokenizer.encode_trace(trace).ids) for trace in self.corpus)
+        rl = self.plan[0][0] > 0
+        tokens = max(config.mstep.tokens_at_once, config.estep.tokens_at_once if rl else 0)
+        job = Job(tokens, longest, min(64, config.estep.programs * config.estep.group), rl=rl)
+        return advice(self.pi, job, ("estep.", "mstep.") if rl else ("mstep.",))
 
     def capture(self, seconds: float) -> TrainerState:
         """The state between two updates."""

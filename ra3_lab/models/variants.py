@@ -11,7 +11,7 @@ CPU, LoftQ on float weights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -228,6 +228,20 @@ def as_record(variant: Variant) -> dict[str, Any]:
     if variant.adapted:
         record |= {"rank": variant.r, "scaling": round(variant.scaling, 6), "target": variant.target}
     return record
+
+
+def flags(variant: Variant) -> str:
+    """The command-line flags of a variant.
+
+    >>> flags(Variant(quant="nf4", adapter="lora", checkpointing=True))
+    '--quant nf4 --adapter lora --checkpointing'
+    """
+    said: list[str] = []
+    default: dict[str, Any] = asdict(Variant())
+    for name, value in asdict(variant).items():
+        if value != default[name]:
+            said.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}"))
+    return " ".join(said) or "all weights trained, no flags"
 
 
 def table() -> str:

@@ -20,12 +20,15 @@ from ra3_lab.midtrain.em import Keeper
 from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.generation import Sampling, sampler_of
 from ra3_lab.models.load import dtype_of
+from ra3_lab.models.plan import Job
+from ra3_lab.models.room import advice
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
 from ra3_lab.rlvr.rollouts import GroupLook
 from ra3_lab.rlvr.update import GRPO, UpdateConfig
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
+from ra3_lab.runs.memory import saved_when_out_of_memory
 from ra3_lab.sandbox import judge_each
 from ra3_lab.tasks.protocol import Task
 
@@ -175,6 +178,19 @@ class Standing:
         rewards = [answer.reward for group in groups for answer in group.answers if answer.reward is not None]
         return float(np.mean(rewards)) if rewards else float("nan")
 
+    def advice(self) -> str:
+        """What to do where memory ends."""
+        config = self.config
+        prompt = max(len(self.tokenizer.encode_prompt(task.prompt)) for task in self.tasks)
+        rows = min(128, config.prompts * config.group)
+        job = Job(
+            config.grpo.tokens_at_once,
+            prompt + config.sampling.max_new,
+            rows,
+            reference=self.grpo.reference is not None,
+        )
+        return advice(self.grpo.model, job, ("grpo.",))
+
     def capture(self) -> TrainerState:
         """The state between two updates."""
         values = {
@@ -257,34 +273,38 @@ def rlvr(
 
     if run.grpo.updates == 0:
         look()
-    while run.grpo.updates < config.updates:
-        begin, update = time.perf_counter(), run.grpo.updates
-        groups, timing = run.draw(judge)
-        wanted = save_group is not None and config.groups_every and update % config.groups_every == 0
-        shown = GroupLook(run.grpo, groups, config.groups_kept) if wanted else None
-        measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
-        middle = time.perf_counter()
-        try:
-            found = run.grpo.update(groups, measure)
-        except FloatingPointError as error:
-            if save_bad is not None:
-                whole = [group.record() for group in groups]
-                save_bad({"update": update, "error": str(error), "config": asdict(config), "groups": whole})
-            raise
-        now = time.perf_counter()
-        run.seconds += now - begin
-        timing["seconds_update"] = now - middle
-        if shown is not None and save_group is not None:
-            for record in shown.records(tokenizer):
-                save_group(record)
-        what = describe_groups(groups)
-        note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
-        run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]
-        _require_verdicts(run, groups)
-        if run.grpo.updates % config.evaluate_every == 0 or run.grpo.updates == config.updates:
-            look()
+    with saved_when_out_of_memory(keeper, run.advice) as mark:
         if keeper is not None:
-            keeper.after_update(run.grpo.updates, run.capture, run.grpo.updates == config.updates)
+            mark.set(run.capture())
+        while run.grpo.updates < config.updates:
+            begin, update = time.perf_counter(), run.grpo.updates
+            groups, timing = run.draw(judge)
+            wanted = save_group is not None and config.groups_every and update % config.groups_every == 0
+            shown = GroupLook(run.grpo, groups, config.groups_kept) if wanted else None
+            measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
+            middle = time.perf_counter()
+            try:
+                found = run.grpo.update(groups, measure)
+            except FloatingPointError as error:
+                if save_bad is not None:
+                    whole = [group.record() for group in groups]
+                    save_bad({"update": update, "error": str(error), "config": asdict(config), "groups": whole})
+                raise
+            now = time.perf_counter()
+            run.seconds += now - begin
+            timing["seconds_update"] = now - middle
+            if shown is not None and save_group is not None:
+                for record in shown.records(tokenizer):
+                    save_group(record)
+            what = describe_groups(groups)
+            note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
+            run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]
+            _require_verdicts(run, groups)
+            if run.grpo.updates % config.evaluate_every == 0 or run.grpo.updates == config.updates:
+                look()
+            if keeper is not None:
+                keeper.after_update(run.grpo.updates, run.capture, run.grpo.updates == config.updates)
+                mark.set(run.capture())
     result.updates, result.tokens, result.seconds = run.grpo.updates, run.grpo.tokens, run.seconds
     result.validation = run.validation
     return result

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 FREE_SETTINGS = ("checkpoint_every", "json")
 """Settings that may differ when a run goes on: they change no result."""
-NOTED_SETTINGS = ("device", "threads")
-"""These may differ too, but then sums are taken in another order and the last bits differ."""
+NOTED_SETTINGS = ("device", "threads", "tokens_at_once", "checkpointing")
+"""These may differ too (nested ones by their last name), but then sums are taken in another order and the last bits
+differ."""
 
 
 class RunDirectory:
@@ -190,7 +191,7 @@ def resume_run(
             if key in FREE_SETTINGS:
                 continue
             told = f"{what[:-1]} {key} was {json_text(was, None)} and is now {json_text(value, None)}"
-            if key not in NOTED_SETTINGS:
+            if key.rsplit(".", 1)[-1] not in NOTED_SETTINGS:
                 raise ValueError(
                     f"{out}: {told}: a run goes on with what it began with; start a new one in a new folder."
                 )

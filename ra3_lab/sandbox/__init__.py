@@ -2,8 +2,10 @@
 
     program.py   what is judged: programs, tests, limits, verdicts
     judge.py     the trainer's side: hands out jobs, collects verdicts
+    deciding.py  what a program said and how it ended become a verdict
     worker.py    the judge worker: holds the tests, compares
     zygote.py    forks one confined process a program, watches its limits, kills it
+    plain.py     instead of both where nothing can fork: an interpreter for every program
     candidate.py, tester.py    inside those processes
     isolation.py    which isolation holds here; docs/sandbox.md says what each promises
 

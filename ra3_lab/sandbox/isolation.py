@@ -25,7 +25,8 @@ import warnings
 from typing import Any
 
 from ra3_lab.sandbox import landlock, launchers, seccomp
-from ra3_lab.sandbox.places import places
+from ra3_lab.sandbox.namespaces import NOBODY
+from ra3_lab.sandbox.places import places, unreadable, world_reachable
 from ra3_lab.sandbox.profiles import PROGRAM, Profile, package_folders
 
 LINUX = ("namespaces", "bubblewrap", "landlock")
@@ -50,8 +51,29 @@ def plan_for(isolation: str | None = None, profile: Profile = PROGRAM) -> dict[s
     Args:
         isolation: A name from the table above, or None for the hardest that holds.
         profile: What programs may import and read.
+
+    Raises FileNotFoundError and PermissionError for the profile's data, where programs could not read them.
     """
-    return build(choose(isolation), profile)
+    name = choose(isolation)
+    for path in profile.data:
+        _check_readable(path, name)
+    return build(name, profile)
+
+
+def _check_readable(path: str, name: str) -> None:
+    """FileNotFoundError or PermissionError for course data that programs here could not read, with the remedy."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"the course data {path} are not there: name a folder or a file that exists.")
+    if name not in LINUX or os.getuid() != 0:
+        return
+    closed = unreadable(path)
+    if name == "landlock" and world_reachable() and not world_reachable(path):  # a namespace binds the data itself
+        closed = closed or os.path.dirname(os.path.realpath(path))
+    if closed:
+        raise PermissionError(
+            f"submissions run as user {NOBODY} here, for this process is root's, and that user may not read {closed}. "
+            f"Let everybody read it (`chmod -R o+rX {path}`, and the folders above it), or grade as an ordinary user."
+        )
 
 
 def choose(isolation: str | None = None) -> str:
@@ -170,10 +192,10 @@ def layers(isolation: str | None = None) -> dict[str, Any]:
 
 
 def for_own_model() -> str:
-    """The isolation for programs of our own small models: the hardest that holds, else `process` with a warning.
+    """The isolation for programs of our own embedded model: the hardest that holds, else `process` with a warning.
 
-    For the demo, the study and notebooks, whose programs are written by a model that nobody trained to fool a
-    judge. Everything else asks for an isolation by name where none holds.
+    It was not trained to fool a judge. For every other model one asks for an isolation by name where none holds:
+    `evaluate_programs` tells them apart.
     """
     try:
         return choose()

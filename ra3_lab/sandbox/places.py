@@ -74,11 +74,26 @@ def _loaded() -> list[str]:
 
 
 def world_reachable(path: str = sys.base_prefix) -> bool:
-    """Whether any user may enter a folder: where not, a program must keep the user that started it."""
+    """Whether any user may enter a folder, or reach a file: where not, a program must keep the user that started it."""
     path = os.path.realpath(path)
+    if not os.path.isdir(path):
+        path = os.path.dirname(path)
     while True:
         if not os.stat(path).st_mode & 0o001:
             return False
         if path == os.path.dirname(path):
             return True
         path = os.path.dirname(path)
+
+
+def unreadable(path: str) -> str:
+    """The first file or folder under `path` that not every user may read, or ""; looks at 10,000 at most."""
+    waiting, seen = [path], 0
+    while waiting and seen < 10_000:
+        here, seen = waiting.pop(), seen + 1
+        mode, folder = os.stat(here).st_mode, os.path.isdir(here)
+        if not mode & 0o004 or (folder and not mode & 0o001):
+            return here
+        if folder:
+            waiting += [entry.path for entry in os.scandir(here) if not entry.is_symlink()]
+    return ""

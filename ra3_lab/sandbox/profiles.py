@@ -35,7 +35,7 @@ PROGRAM = Profile("program")
 _ONE_THREAD = ("OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE")
 NOTEBOOK = Profile(
     "notebook",
-    Limits(cpu_seconds=120.0, memory_mb=2048, output_bytes=16_000_000, wall_seconds=180.0),
+    Limits(cpu_seconds=120.0, memory_mb=2048, output_bytes=16_000_000),
     packages=True,
     warm=("numpy", "torch"),
     arrays=True,
@@ -46,6 +46,9 @@ NOTEBOOK = Profile(
 
 def notebook(data: str | os.PathLike | None = None, limits: Limits | None = None) -> Profile:
     """The notebook profile with a folder of course data to read, or other limits.
+
+    Where the judge is started as root, programs run as user 65534: `places.unreadable` says what such a user may not
+    read, and a pool is not started while there is any.
 
     >>> notebook("/data").data
     ('/data',)

@@ -2,8 +2,9 @@
 
     python -m hostile.run ISOLATION     in tests/, with ra3_lab importable: as any user, with any Python
 
-prints one line of JSON, `{"programs", "statuses", "rewarded", "disturbed", "reached", "left"}`; the last four are
-empty where the isolation keeps its promises. test_sandbox_hostile.py runs the same in its own process.
+prints one line of JSON, `{"uid", "programs", "statuses", "rewarded", "disturbed", "reached", "failed", "left"}`; the
+last five are empty where the isolation keeps its promises ("failed": honest programs that earned nothing).
+test_sandbox_hostile.py runs the same in its own process.
 """
 
 import collections
@@ -18,10 +19,12 @@ import tempfile
 import time
 
 from hostile.attacks import CATEGORIES
-from ra3_lab.sandbox import Asserts, Calls, Judge, Limits, Program
+from hostile.honest import ASSERTS, CALLS, LINES, STDIN, STDIN_ANSWER
+from ra3_lab.sandbox import Asserts, Calls, Judge, Limits, Program, Stdin
 from ra3_lab.sandbox import worker as worker_module
 
 LIMITS = Limits(cpu_seconds=0.3, memory_mb=256, output_bytes=100_000, scratch_mb=8)
+HONEST = Limits(memory_mb=512, scratch_mb=8)
 PAIRS = Calls("f", [[[3], 6], [[5], 10]])
 TEXT = Asserts("# tests_mark\nassert f(3) == 6, 'tests_mark'\nassert f(5) == 10", "f")
 BOTH = ("early exit", "equality", "builtins", "reading tests", "forging", "results")
@@ -90,6 +93,16 @@ def attack(judge, categories, words, listeners):
     }
 
 
+def fail_honestly(judge):
+    """Honest programs that do not pass, with their verdicts."""
+    programs = {f"calls: {name}": Program(source, Calls("f", pairs)) for name, (source, pairs) in CALLS.items()}
+    programs |= {f"asserts: {name}": Program(source, Asserts(code, "f")) for name, (source, code) in ASSERTS.items()}
+    cases = Stdin([(LINES, STDIN_ANSWER)])
+    programs |= {f"stdin: {name}": Program(source, cases) for name, source in STDIN.items()}
+    verdicts = judge.batch(list(programs.values()), HONEST)
+    return [(name, v.status, v.detail) for name, v in zip(programs, verdicts, strict=True) if not v.passed]
+
+
 def processes(owner=None):
     """Ids of the sandbox's processes that work for a trainer, by default this process."""
     mark, found = b"# for %d\0" % (owner or os.getpid()), set()
@@ -133,6 +146,7 @@ def main():
         with bait() as (words, listeners):
             with Judge(2, sys.argv[1]) as judge:
                 report = attack(judge, CATEGORIES, words, listeners)
+                report["failed"] = fail_honestly(judge)
             end = time.monotonic() + 10
             while processes() and time.monotonic() < end:
                 time.sleep(0.05)
