@@ -15,7 +15,7 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
         midtrain=MidtrainConfig(
             rounds=2,
             evaluate_every=32,
-            estep=EStepConfig(updates=16, programs=8, group=6),
+            estep=EStepConfig(updates=32, programs=8, group=5),
             mstep=MStepConfig(updates=64, programs=16),
         ),
         tasks=80,

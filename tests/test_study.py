@@ -120,7 +120,7 @@ def test_shipped_specs_are_sound():
     assert {"main", "tuning"} <= set(names)
     assert all(load_spec(name).arms for name in names)
     trials = [arm.method for arm in load_spec("tuning").arms]
-    assert {trials.count(method) for method in trials} == {3}
+    assert {trials.count(method) for method in trials} == {4}
 
 
 @pytest.mark.parametrize(

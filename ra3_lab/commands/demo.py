@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+STARTS = ("ntp", "ra3")
+"""Arms from which RLVR starts."""
+RLVR_VALIDATION = 30
+"""Validation tasks of the RLVR stage."""
+
 
 def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
     """See RA3 discover latents in expert code, fine-tune on them, and compare it with next-token prediction.
 
     Trains NTP, prior and RA3 live from the embedded model at equal budgets, scores them and the base on held-out
-    tasks, and writes report.html (open it in a browser, no network needed), summary.json and record.json to OUT.
+    tasks, goes on for a few updates of reinforcement learning from tests from two of them, and writes report.html (open
+    it in a browser, no network needed), summary.json and record.json to OUT.
 
     Example: ra3-lab demo --out demo_out --seed 0
 
@@ -33,13 +39,30 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
         say("loading the embedded model")
         model, tokenizer = load_model("embedded", "cpu")
         result = run_experiment(demo_experiment(seed), model, tokenizer, say)
-    record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}"}
+        starts = {arm: result.arms[arm].trained for arm in STARTS}
+        runs = [_rlvr(arm, start.model, tokenizer, seed, say) for arm, start in starts.items() if start is not None]
+    record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}", "rlvr_runs": runs}
+    record["summary"]["rlvr"] = {run["label"]: {"validation": run["validation"], **run["seconds"]} for run in runs}
     write_json(out / "summary.json", record["summary"])
     write_json(out / "record.json", record)
     write_report(out / "report.html", record)
     print(table(record["summary"]))
     print(f"\nopen {out / 'report.html'} in a browser; numbers are in {out / 'summary.json'}")
     return 0
+
+
+def _rlvr(arm: str, model: Any, tokenizer: Any, seed: int, say: Any) -> dict[str, Any]:
+    """A short RLVR run from an arm's policy on the tasks that the RLVR split is for."""
+    from ra3_lab.rlvr.stage import rlvr_stage, short_config
+    from ra3_lab.sandbox import Judge
+    from ra3_lab.sandbox.isolation import for_own_model
+    from ra3_lab.tasks.registry import load_tasks
+
+    tasks, validation = (list(load_tasks("pipelines", split=split)) for split in ("rlvr", "validation"))
+    with Judge(isolation=for_own_model()) as judge:
+        return rlvr_stage(
+            model, tokenizer, tasks, validation[:RLVR_VALIDATION], short_config(seed), judge.each, say, arm
+        )
 
 
 def table(summary: dict) -> str:
@@ -54,6 +77,9 @@ def table(summary: dict) -> str:
             f"{arm:<6} {row['pass@1']:7.3f} {f'[{low:.3f}, {high:.3f}]':>16} {row['pass@4']:7.3f} "
             f"{row['thoughts_per_program']:9.2f} {row['updates']:8d} {row['tokens']:10,d} {row['seconds']:8.0f}"
         )
+    for arm, run in summary.get("rlvr", {}).items():
+        before, after = run["validation"][0][1], run["validation"][-1][1]
+        rows.append(f"RLVR from {arm}: validation pass@1 {before:.3f} before, {after:.3f} after")
     found = summary["segmentation"]
     rows.append(
         f"\nsegmentation by RA3's latents: precision {found['precision']:.2f}, recall {found['recall']:.2f}, "

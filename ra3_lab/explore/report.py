@@ -20,6 +20,7 @@ from ra3_lab.explore import figures, findings
 from ra3_lab.explore.findings import ARMS, MISSING, arm_label, is_number, number, percent
 from ra3_lab.explore.markup import data_table, interval_drawing, millions, plain, section
 from ra3_lab.explore.programs import GLOSS, annotated_program, gain_bounds
+from ra3_lab.explore.stage import rlvr_section
 
 SCHEMA_VERSION = 1
 PAPER = "Learning to Reason as Action Abstractions with Scalable Mid-Training RL, arXiv 2509.25810, ICLR 2026"
@@ -72,6 +73,7 @@ def render_report(record: Mapping[str, Any]) -> str:
         _thoughts(record),
         _curves(record),
         _programs(record),
+        rlvr_section(record.get("rlvr_runs"), plotlyjs=False),
         _reproduce(record),
     )
     return (

@@ -1,0 +1,153 @@
+"""Write the tables of docs/study.md from the records of the studies, so that no number is copied by hand.
+
+    python benchmarks/tables.py            # fills in docs/study.md
+    python benchmarks/tables.py --check    # status 1 where the page is not what the records say
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from ra3_lab.evaluate.seeds import summarise_seeds
+from ra3_lab.explore.findings import arm_label
+from ra3_lab.study import read_study, seed_records
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "study.md"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def arms(folder: str, split: str) -> str:
+    """pass@1 of every arm of a study on a split."""
+    table = summarise_seeds(seed_records(read_study(RESULTS / folder), split))
+    rows = []
+    for arm, row in table["arms"].items():
+        low, high = row["ci95_tasks"]
+        rows.append(
+            [
+                arm_label(arm),
+                _percent(row["pass@1"]),
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                ", ".join(f"{100 * value:.1f}" for value in row["by_seed"]),
+                _percent(row["pass@4"]),
+                *(_percent(row["by_length"][length]) for length in row["by_length"]),
+                *(_percent(row["by_listing"][kind]) for kind in ("in order", "out of order")),
+                f"{row['thoughts_per_program']:.1f}",
+                f"{row['updates']:.0f}",
+                f"{row['tokens'] / 1e6:.2f}",
+                f"{row['seconds']:.0f}",
+            ]
+        )
+    lengths = [f"{length} steps" for length in next(iter(table["arms"].values()))["by_length"]]
+    return _table(
+        ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "pass@4", *lengths, "in order", "out of order"]
+        + ["thoughts a program", "updates", "tokens trained on, millions", "seconds"],
+        rows,
+    )
+
+
+def differences(folder: str, split: str) -> str:
+    """Paired differences, those whose interval holds 0 first."""
+    found = summarise_seeds(seed_records(read_study(RESULTS / folder), split))["differences"]
+    rows = [
+        [
+            f"{arm_label(d['a'])} - {arm_label(d['b'])}",
+            f"{100 * d['mean']:+.1f}",
+            f"{100 * d['low']:+.1f} to {100 * d['high']:+.1f}",
+            "holds 0" if d["low"] <= 0 <= d["high"] else "",
+        ]
+        for d in sorted(found, key=lambda d: not d["low"] <= 0 <= d["high"])
+    ]
+    return _table(["difference", "points of pass@1", "95 % interval (seeds and tasks)", ""], rows)
+
+
+def latents(folder: str, split: str) -> str:
+    """The latents of base and RA3 against the truth, mean over seeds."""
+    found = summarise_seeds(seed_records(read_study(RESULTS / folder), split))["segmentation"]
+    keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "nmi", "duration", "tokens_per_thought")
+    rows = [
+        [arm_label(arm), *("" if row[key] is None else f"{row[key]:.2f}" for key in keys)] for arm, row in found.items()
+    ]
+    return _table(["latents of", *(key.replace("_", " ") for key in keys)], rows)
+
+
+def discovery(folder: str) -> str:
+    """F1 and share of lines with a thought on the watched programs over E-step updates, mean over seeds."""
+    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]
+    rows = []
+    for looks in zip(*runs, strict=True):
+        mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "think_share", "return")}
+        rows.append(
+            [str(looks[0]["update"]), str(looks[0]["round"] + 1), f"{mean['f1']:.2f}"]
+            + [_percent(mean["think_share"]), f"{mean['return']:.1f}"]
+        )
+    columns = ["E-step updates done", "round", "F1", "lines with a thought", "return (nats a program)"]
+    return _table(columns, rows)
+
+
+def trials(folder: str) -> str:
+    """Every trial of the tuning."""
+    rows = [
+        [
+            arm_label(record["made_by"]["method"]),
+            f"{record['made_by']['config']['midtrain']['mstep']['learning_rate']:g}",
+            _percent(record["scores"]["validation"]["pass@1"]),
+            ", ".join(f"{100 * look['score']:.1f}" for look in record["validation"]),
+        ]
+        for record in read_study(RESULTS / folder)
+    ]
+    return _table(["arm", "learning rate", "validation pass@1", "at each look, %"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "tuning": lambda: trials("tuning"),
+    "main arms": lambda: arms("main", "test"),
+    "main differences": lambda: differences("main", "test"),
+    "main latents": lambda: latents("main", "test"),
+    "main discovery": lambda: discovery("main"),
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table made anew. Raises KeyError for a table that nobody makes."""
+
+    def one(match: re.Match) -> str:
+        return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- ([a-z ]+) -->\n.*?<!-- end -->", one, page, flags=re.DOTALL)
+
+
+def main(check: bool = False) -> int:
+    """Fill in the page, or compare it with the records.
+
+    Args:
+        check: Write nothing; status 1 where the page differs.
+    """
+    now = PAGE.read_text(encoding="utf-8")
+    made: Any = filled(now)
+    if check and made != now:
+        print(f"{PAGE} is not what the records say: run python benchmarks/tables.py")
+        return 1
+    if not check:
+        PAGE.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(tyro.cli(main))
