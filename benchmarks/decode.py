@@ -2,18 +2,27 @@
 
     python benchmarks/decode.py --json decode.json
 
-Both sides alternate in one run, in fp32, on one thread and on two; both sample at temperature 1 from the whole softmax
-and never stop early. Medians of CPU seconds decide, since they do not count the waiting for a busy neighbour; wall
-seconds stand beside them. The answer is checked: log-probabilities of the sampled tokens against the module's logits.
+Both sides alternate in one run, in the same dtype (fp32, and bf16 where the processor computes in it), on one thread
+and on two; both sample at temperature 1 from the whole softmax and never stop early. Medians of CPU seconds decide,
+since they do not count the waiting for a busy neighbour; wall seconds stand beside them. The roof is what products of
+the model's own shape would take, attention, norms and draws left out. The answer is checked: log-probabilities of the
+sampled tokens against the float32 module's logits.
+
+`--busy` adds rounds in which another process computes all the time, and prints by how much they are slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import datetime
+import itertools
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +31,7 @@ import torch
 
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.generation import Sampling, decode
+from ra3_lab.models.load import best_precision
 from ra3_lab.runs import write_json
 from ra3_lab.runs.provenance import versions
 
@@ -55,9 +65,9 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def matmul_rate() -> float:
+def matmul_rate(dtype: torch.dtype) -> float:
     """GFLOP per CPU second of a product of the model's own shape: the roof for what is computed."""
-    x, weight = torch.randn(ROWS, 256), torch.randn(1_408, 256)
+    x, weight = torch.randn(ROWS, 256, dtype=dtype), torch.randn(1_408, 256, dtype=dtype)
     best = 0.0
     for _ in range(5):
         cpu, _ = timed(lambda: [torch.nn.functional.linear(x, weight) for _ in range(200)])
@@ -65,19 +75,32 @@ def matmul_rate() -> float:
     return best
 
 
-def compare(model: Any, group: int, repeats: int) -> dict[str, Any]:
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Another process that computes all the time."""
+    work = "import torch; torch.set_num_threads(1); x = torch.randn(512, 512)\nwhile True: x @ x"
+    process = subprocess.Popen([sys.executable, "-c", work])
+    try:
+        time.sleep(3)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compare(model: Any, group: int, repeats: int, dtype: torch.dtype, busy: bool) -> dict[str, Any]:
     """`group` rows share a prompt. Times in seconds, medians."""
     prompts = torch.randint(1, 1_280, (ROWS // group, PROMPT), generator=torch.Generator().manual_seed(1))
     keys, how = np.arange(ROWS).reshape(-1, group), Sampling(max_new=NEW)
     rows = prompts.repeat_interleave(group, 0)
-    decoder = Decoder(model)
+    decoder, theirs_model = Decoder(model, dtype), copy.deepcopy(model).to(dtype)
 
     def ours() -> Any:
         return decode(decoder, prompts.tolist(), keys, how, (0, 0), eos=-1)
 
     def theirs() -> None:
         with torch.no_grad():
-            model.generate(
+            theirs_model.generate(
                 rows, attention_mask=torch.ones_like(rows), do_sample=True, top_k=0, max_new_tokens=NEW, pad_token_id=0
             )
 
@@ -98,6 +121,11 @@ def compare(model: Any, group: int, repeats: int) -> dict[str, Any]:
             "generate_tokens_per_s": round(ROWS * NEW / other),
             "times_as_fast": round(other / mine, 2),
         }
+    if busy:
+        quiet = statistics.median(wall for _, wall in times["ours"])
+        with neighbour():
+            beside = statistics.median(timed(ours)[1] for _ in range(repeats))
+        record["times_as_slow_beside_a_busy_process"] = round(beside / quiet, 2)
     return record
 
 
@@ -106,24 +134,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--groups", type=int, nargs="+", default=[8, 1], help="rows that share a prompt")
+    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     model = small_llama()
     flops = 2 * sum(p.numel() for p in model.parameters())
+    dtypes = [torch.float32, *([torch.bfloat16] if best_precision() == "bf16" else [])]
     results = []
-    for threads in arguments.threads:
+    for threads, dtype, group in itertools.product(arguments.threads, dtypes, arguments.groups):
         torch.set_num_threads(threads)
-        roof = matmul_rate() * 1e9 / flops
-        for group in (8, 1):
-            found = {"threads": threads} | compare(model, group, arguments.repeats)
-            found["roof_tokens_per_cpu_s"] = round(roof)
-            found["share_of_roof"] = round(found["cpu"]["ours_tokens_per_s"] / roof, 2)
-            results.append(found)
-            print(found, flush=True)
+        roof = matmul_rate(dtype) * 1e9 / flops
+        found = {"threads": threads, "dtype": str(dtype).removeprefix("torch.")}
+        found |= compare(model, group, arguments.repeats, dtype, arguments.busy)
+        found["roof_tokens_per_cpu_s"] = round(roof)
+        found["share_of_roof"] = round(found["cpu"]["ours_tokens_per_s"] / roof, 2)
+        results.append(found)
+        print(found, flush=True)
     if arguments.json:
         record = {"date": datetime.date.today().isoformat(), "versions": versions(), "results": results}
-        write_json(arguments.json, record | {"rows": ROWS, "prompt": PROMPT, "new": NEW, "dtype": "float32"})
-    raise SystemExit(any(found["largest_logp_difference"] > 1e-4 for found in results))
+        write_json(arguments.json, record | {"rows": ROWS, "prompt": PROMPT, "new": NEW})
+    bound = {"float32": 1e-4, "bfloat16": 0.1}
+    raise SystemExit(any(found["largest_logp_difference"] > bound[found["dtype"]] for found in results))
 
 
 if __name__ == "__main__":

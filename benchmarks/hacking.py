@@ -63,8 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--init", default="embedded", help="embedded, a model directory, or a finished run")
     parser.add_argument("--tasks", default="pipelines:rlvr", help="as of ra3-lab rlvr")
-    parser.add_argument("--updates", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--updates", type=int, default=12)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--temperature", type=float, default=1.3, help="of sampling: room to find other answers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES)
@@ -74,7 +75,8 @@ def main() -> None:
     tasks = list(read_task_set(arguments.tasks))
     model, tokenizer = load_model(model_source(arguments.init), "cpu")
     config = short_config(arguments.seed, arguments.updates, arguments.learning_rate)
-    config = replace(config, precision="fp32", kl_every=config.groups_every)
+    sampling = replace(config.sampling, temperature=arguments.temperature)
+    config = replace(config, sampling=sampling, precision="fp32", kl_every=config.groups_every)
     runs: list[dict[str, Any]] = []
     with Judge() as judge:
         for name in arguments.judges:
