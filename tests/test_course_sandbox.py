@@ -1,0 +1,91 @@
+"""Every assignment through the grader itself: solved notebooks, fresh ones, and each right and wrong answer."""
+
+import json
+import os
+
+import pytest
+from conftest import REPO_ROOT
+from course_class import SECRET, hand_in
+from test_course_exercises import answers
+
+from ra3_lab.course import masters
+from ra3_lab.course.grade import grader
+from ra3_lab.course.registry import assignment, names
+from ra3_lab.course.report import score
+from ra3_lab.course.submissions import find
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with grader(SECRET) as one:
+        yield one
+
+
+def notebook(name, solved=False, sources=None):
+    """The notebook of an assignment; `sources`: exercise id -> what stands in its cell."""
+    built = json.loads(json.dumps(masters.notebook(assignment(name), masters.read_master(name), solved)))
+    for cell in built["cells"]:
+        told = cell["metadata"]["ra3_lab"]
+        if told["kind"] == "exercise" and told["id"] in (sources or {}):
+            cell["source"] = sources[told["id"]]
+    return built
+
+
+def graded(sandbox, folder, student, name, built):
+    hand_in(folder, student, built, f"{assignment(name).notebook}.ipynb")
+    return sandbox.grade(next(one for one in find(folder)[0] if (one.student, one.assignment) == (student, name)))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_solved_notebook_earns_full_marks_and_a_fresh_one_none(name, sandbox, tmp_path):
+    record = graded(sandbox, tmp_path, "ada", name, notebook(name, solved=True))
+    assert {one: mark.mistake for one, mark in record.marks.items() if mark.mistake} == {}
+    assert score(record) == (assignment(name).points, assignment(name).points)
+    assert set(record.answers) == {question.id for question in assignment(name).questions}
+    record = graded(sandbox, tmp_path, "bob", name, notebook(name))
+    assert {mark.mistake for mark in record.marks.values()} == {"stub"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_right_and_wrong_answers_are_told_apart_in_the_sandbox_too(name, sandbox, tmp_path):
+    known = answers(name)
+    rounds = max(len(some) for some in (*known.RIGHT.values(), *known.WRONG.values()))
+    for number in range(rounds):
+        sources = {one: some[number] for one, some in known.RIGHT.items() if number < len(some)}
+        record = graded(sandbox, tmp_path, f"right {number}", name, notebook(name, sources=sources))
+        assert {one: record.marks[one] for one in sources if record.marks[one].mistake} == {}
+        some = {one: list(wrong.items())[number] for one, wrong in known.WRONG.items() if number < len(wrong)}
+        sources = {one: source for one, (_, (source, _)) in some.items()}
+        record = graded(sandbox, tmp_path, f"wrong {number}", name, notebook(name, sources=sources))
+        for one, (kind, (_, mistake)) in some.items():
+            assert record.marks[one].points == 0, (one, kind)
+            assert mistake in (None, record.marks[one].mistake), (one, kind, record.marks[one])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("solved", [True, False])
+def test_notebooks_run_in_a_kernel(name, solved, tmp_path, monkeypatch):
+    """The solved one as it is; the student's to its first stub, and to the end with provided results."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    monkeypatch.setenv("PYTHONPATH", str(REPO_ROOT))
+    read = nbformat.from_dict(notebook(name, solved))
+
+    def run():
+        client = NotebookClient(
+            read, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        )
+        client.execute(env=dict(os.environ))
+
+    monkeypatch.setenv("RA3_COURSE_GO_ON", "0")
+    if solved:
+        run()
+        return
+    with pytest.raises(CellExecutionError, match=f"{assignment(name).exercises[0].id}: still to be written"):
+        run()
+    monkeypatch.setenv("RA3_COURSE_GO_ON", "1")
+    run()
