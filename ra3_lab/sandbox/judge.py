@@ -31,6 +31,7 @@ from ra3_lab.sandbox.profiles import PROGRAM, Profile
 from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verdict
 
 DEFAULT_LIMITS = Limits()
+STOP_SECONDS = 10.0  # a busy machine may keep a worker from removing its folder for a while
 PIPE_BYTES = 1 << 20  # values of many megabytes come in few pieces
 AHEAD = 2  # jobs a worker holds, so that it never waits for us
 SLACK_SECONDS = 40.0  # wall time beyond its programs' that a worker may take for a job, its zygote's start included
@@ -106,12 +107,12 @@ class _Worker:
         self.begun.append(rest)
         return lines
 
-    def stop(self, wait: float = 3.0) -> None:
+    def stop(self) -> None:
         """End of input: it goes by itself and removes what is its own; killed where it does not."""
         with contextlib.suppress(OSError):
             self.stdin.close()
         try:
-            self.process.wait(timeout=wait)
+            self.process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -205,9 +206,7 @@ class Judge:
                 return answers
             finally:
                 if not finished:  # Ctrl-C or an error: what runs is of no more use
-                    crew, self._crew = self._crew, []
-                    for worker in crew:
-                        worker.stop(wait=0.5)
+                    self.close()
 
     def _answers(self, jobs: list[dict[str, Any]], progress: Progress | None) -> list[dict[str, Any]]:
         answers: list[dict[str, Any] | None] = [None] * len(jobs)

@@ -101,6 +101,7 @@ def readable(data: bytes) -> Iterator[int]:
 
 def main() -> None:
     """The process's whole life: the plan on the first line, then a job a line; a verdict a line."""
+    tempfile.gettempdir()  # remembers what TMPDIR says
     os.environ.clear()
     jobs: queue.SimpleQueue = queue.SimpleQueue()
     source, sink = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
@@ -116,10 +117,13 @@ def main() -> None:
             os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        job = jobs.get()
-        answer = judge.decide(job)
-        sink.write(json.dumps(answer | {"number": job["number"]}).encode() + b"\n")
+    try:
+        while True:
+            job = jobs.get()
+            answer = judge.decide(job)
+            sink.write(json.dumps(answer | {"number": job["number"]}).encode() + b"\n")
+    finally:  # the trainer is gone, mostly; wait until the zygote's folder is gone, too, whichever thread removes it
+        judge.zygote.close()
 
 
 if __name__ == "__main__":
