@@ -210,7 +210,7 @@ def _vocabulary_inputs(seed: int) -> list:
             phrase = _PHRASES[min(int(rng.exponential(1.3)), len(_PHRASES) - 1)]
             label = "abcdefgh"[int(rng.integers(8))]
             thoughts.append(f" {label} {phrase.format(int(rng.integers(-12, 40)))}")
-        thoughts += [" a add 3", " b add -14", " c reverse the list"]
+        thoughts += [" a add 3", " b add -14", " c reverse the list", " do it"]
         cases.append([thoughts])
     cases.append([[]])
     return cases
@@ -272,7 +272,7 @@ VOCABULARY = Exercise(
 
 
 def _distinct(thoughts: list) -> float:
-    return float(len({re.sub(r"-?\b\d+\b", "N", thought.split(maxsplit=1)[1]) for thought in thoughts}))
+    return float(len({re.sub(r"-?\b\d+\b", "N", " ".join(thought.split()[1:])) for thought in thoughts}))
 
 
 # --- a7.choose -----------------------------------------------------------------------------------------------------

@@ -44,15 +44,17 @@ from ra3_lab.course import begin, check, provided
 begin("a7")
 
 # %% [show]
-# The embedded model's own thoughts on two expert programs, before any mid-training.
+# The embedded model's own thoughts on eight expert programs, before any mid-training, and the line each precedes.
 from ra3_lab import load_model, load_traces
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 
 model, tokenizer = load_model("embedded", "cpu")
-how = LatentSampling(temperature=1.0)
-for rollout in sample_latents(Decoder(model), tokenizer, load_traces("pipelines")[:2], how, seed=0, update=0):
-    print(rollout.trace.text)
+traces, how = load_traces("pipelines")[:8], LatentSampling(temperature=1.0)
+for rollout in sample_latents(Decoder(model), tokenizer, traces, how, seed=0, update=0):
+    for line, thought in zip(rollout.trace.lines, rollout.trace.latents, strict=True):
+        if thought is not None:
+            print(f"#{thought:<36} before   {line.strip()}")
 
 # %% [about a7.affordable]
 # A plan is a list of updates `[stage, programs, group, tokens]`, `tokens` being those of one annotated program. Their
@@ -151,10 +153,10 @@ def boundary_scores(thoughts: list[list[int]], starts: list[list[int]], toleranc
 # (and grows with the tolerance), so the gain over chance is what counts.
 
 # %% [about a7.vocabulary]
-# Few abstractions, often reused, need little data to learn. How many does a policy have? Thoughts look like
-# ` c add 3`: a letter that names the step, then what is asked for. *Kinds* are what is asked for, with every number
-# (also negative ones) replaced by the word N: `add N`. Counting distinct kinds gives a kind used once the same weight
-# as one used a hundred times. The **effective number** weighs by use: with shares $p_i$ of kinds,
+# Few abstractions, often reused, need little data to learn. How many does a policy have? Thoughts look like ` c add 3`:
+# a letter that names the step, then what is asked for. A *kind* is the thought without its first word, and with every
+# number (also a negative one) replaced by the word N: `add N`. Counting distinct kinds gives a kind used once the same
+# weight as one used a hundred times. The **effective number** weighs by use: with shares $p_i$ of kinds,
 # $\exp\big(-\sum_i p_i \ln p_i\big)$, the exponential of the entropy.
 #
 # By hand: kinds used 1, 1 times: shares 1/2, 1/2, entropy 0.693, effective number 2. Used 9, 1 times: entropy 0.325,
