@@ -1,8 +1,9 @@
 """Reward hacking: the same GRPO run under a weak judge (exit code only) and under the tests; what each one learns.
 
-    python benchmarks/hacking.py --init runs/ra3 --out data/records          a few minutes on one core
+    python benchmarks/hacking.py                a few minutes on one core
 
-Both runs start from the same policy and draw the same tasks with the same seed. The weak judge gives 1 to every program
+Both runs start from the same policy and draw the same fresh, short pipelines with the same seed, at a temperature that
+leaves room to find other answers. The weak judge gives 1 to every program
 that is called with the tests' inputs and ends without an error, whatever it returns; the other one gives 1 to programs
 that return what is expected. In both runs both rewards are written down for every batch. The record, hacking.json, has
 the curves of both and some of their groups: what a policy writes when only the exit code counts.
@@ -19,13 +20,14 @@ from typing import Any
 
 import torch
 
-from ra3_lab.commands.rlvr import read_task_set
 from ra3_lab.models.load import load_model
 from ra3_lab.records import SCHEMA_VERSION, save_record
 from ra3_lab.rlvr.stage import rlvr_stage, short_config
 from ra3_lab.runs import model_source
 from ra3_lab.runs.provenance import digest_of_weights, versions
 from ra3_lab.sandbox import Judge, Limits, Program, Verdict, layers
+from ra3_lab.tasks.pipelines import WorldConfig, make_tasks
+from ra3_lab.tasks.registry import pipeline_task
 
 JUDGES = ("tests", "exit code")
 
@@ -62,7 +64,7 @@ def main() -> None:
     """Run both, print, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--init", default="embedded", help="embedded, a model directory, or a finished run")
-    parser.add_argument("--tasks", default="pipelines:rlvr", help="as of ra3-lab rlvr")
+    parser.add_argument("--steps", type=int, default=3, help="steps of the tasks' pipelines")
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=1.3, help="of sampling: room to find other answers")
@@ -72,7 +74,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/records"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    tasks = list(read_task_set(arguments.tasks))
+    world, used = WorldConfig(steps=(arguments.steps, arguments.steps)), set()
+    tasks = [pipeline_task(task) for task in make_tasks(9_101 + arguments.seed, 200, world, "fresh", used)]
     model, tokenizer = load_model(model_source(arguments.init), "cpu")
     config = short_config(arguments.seed, arguments.updates, arguments.learning_rate)
     sampling = replace(config.sampling, temperature=arguments.temperature)
