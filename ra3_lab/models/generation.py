@@ -140,11 +140,14 @@ class _StopWatch:
         self.tokenizer, self.stops = tokenizer, stops
         self.ends = {stop[-1] for stop in stops}
         self.reach = max(map(len, stops), default=0)
+        self.may_finish: dict[int, bool] = {}  # token -> whether its text holds the last character of a stop
 
     def stopped(self, ids: list[int]) -> bool:
         """Whether the text of these tokens holds a stop that the last token finished."""
-        last = self.tokenizer.decode(ids[-1:])
-        if not self.ends & set(last):
+        last = ids[-1]
+        if last not in self.may_finish:
+            self.may_finish[last] = bool(self.ends & set(self.tokenizer.decode([last])))
+        if not self.may_finish[last]:
             return False
         tail = self.tokenizer.decode(ids[-self.reach - 1 :])  # a token is at least a byte: the stop lies in here
         return any(stop in tail for stop in self.stops)
