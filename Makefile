@@ -20,7 +20,7 @@ export GOMP_SPINCOUNT ?= 0
 # The tests of the built wheel install torch once more and use the same index.
 export TORCH_INDEX
 
-.PHONY: help setup demo test test-all lab notebooks lint format clean
+.PHONY: help setup demo test test-all lab notebooks docs lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,7 +34,7 @@ demo: $(VENV)/.core  ## the main job: RA3 against next-token prediction, live, w
 test: $(VENV)/.dev $(VENV)/.notebook  ## the fast test suite
 	$(BIN)/python -m ra3_lab test
 
-test-all: $(VENV)/.dev $(VENV)/.notebook  ## every test, slow ones included
+test-all: $(VENV)/.dev $(VENV)/.notebook $(VENV)/.docs  ## every test, slow ones included
 	$(BIN)/python -m ra3_lab test-all
 
 lab: $(VENV)/.notebook  ## open JupyterLab on the notebooks
@@ -42,6 +42,9 @@ lab: $(VENV)/.notebook  ## open JupyterLab on the notebooks
 
 notebooks: $(VENV)/.core  ## build notebooks/*.ipynb from notebooks/src
 	$(BIN)/python -m ra3_lab notebooks $(ARGS)
+
+docs: $(VENV)/.docs $(VENV)/.notebook  ## build the docs site, docs/_build/html; runs the notebooks the first time
+	$(BIN)/python docs/site/build.py $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and pyright
 	$(BIN)/ruff check .
@@ -68,6 +71,7 @@ $(VENV)/.core: pyproject.toml
 $(VENV)/.notebook: EXTRAS := notebook
 # bitsandbytes among the tools: without it every test of 4-bit weights is skipped.
 $(VENV)/.dev: EXTRAS := dev,qlora
-$(VENV)/.notebook $(VENV)/.dev: $(VENV)/.core
+$(VENV)/.docs: EXTRAS := docs
+$(VENV)/.notebook $(VENV)/.dev $(VENV)/.docs: $(VENV)/.core
 	$(PIP) $(CONSTRAIN) -e ".[$(EXTRAS)]"
 	@touch $@

@@ -43,7 +43,7 @@ def test_a_group_that_earned_the_same_is_said_to_teach_nothing(reward):
     assert "teaches nothing" in draw_answers(group(*[answer(0.0, reward)] * 3), "ratio", 0).twin.title
 
 
-def test_tokens_stand_out_by_their_share_of_the_groups_largest_value():
+def test_tokens_stand_out_by_their_share_of_the_answers_largest_value():
     body = draw_answers(MIXED, "ratio", 1).body
     shown = re.search(r'<pre class="tokens">(.*?)</pre>', body, re.S)[1]
     assert shown == (

@@ -2,7 +2,7 @@
 
 Reads groups as `ra3_lab.rlvr.rollouts` keeps them (`read_rollouts`). A table has the answers with verdict, reason and
 advantage; below it stands the chosen answer, its tokens underlined by ratio, KL or surprise: solid for up, dashed for
-down, thick where it is at least 60 % of the group's largest value, thin from 20 %.
+down, thick where it is at least 60 % of the answer's largest value, thin from 20 %.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ra3_lab.rlvr.rollouts import SeenAnswer, SeenGroup
 
 COLUMNS = ("answer", "verdict", "why", "reward", "advantage", "tokens", "mean ratio", "mean KL (nats)")
 MOST_EXPORTED = 4  # groups on an exported page
-FAINT, STRONG = 0.2, 0.6  # of the group's largest value
+FAINT, STRONG = 0.2, 0.6  # of the answer's largest value
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def draw_answers(group: SeenGroup, measure: str, picked: int) -> View:
     body = (
         f'<pre aria-label="Prompt">{escape(group.prompt.rstrip())}</pre>{_table(rows, picked)}'
         f'<div class="detail"><p><strong>Answer {picked + 1}</strong>, token by token ({MEASURES[measure].label}):</p>'
-        f'<pre class="tokens">{_marked(answer, values, _largest(group, measure))}</pre></div>'
+        f'<pre class="tokens">{_marked(answer, values)}</pre></div>'
     )
     return View(Twin(title, text, COLUMNS, rows), body, figure_tokens(answer, measure), (1, 2), "The answers once more")
 
@@ -153,10 +153,6 @@ def _has_kl(groups: Sequence[SeenGroup]) -> bool:
     return all(answer.kl is not None for group in groups for answer in group.answers)
 
 
-def _largest(group: SeenGroup, measure: str) -> float:
-    return max((abs(v) for one in group.answers for v in token_values(one, measure)), default=0.0)
-
-
 def _row(i: int, one: SeenAnswer) -> tuple[str, ...]:
     count = max(1, len(one.tokens))
     return (
@@ -182,9 +178,9 @@ def _table(rows: Sequence[tuple[str, ...]], picked: int) -> str:
     return data_table("The group's answers", COLUMNS, shown, (1, 2))
 
 
-def _marked(answer: SeenAnswer, values: Sequence[float], largest: float) -> str:
+def _marked(answer: SeenAnswer, values: Sequence[float]) -> str:
     """The answer with its tokens underlined by how much they stand out."""
-    parts = []
+    parts, largest = [], max(map(abs, values), default=0.0)
     for token, value in zip(answer.tokens, values, strict=True):
         share = abs(value) / largest if largest > 0 else 0.0
         kind = (

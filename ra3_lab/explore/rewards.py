@@ -1,0 +1,99 @@
+"""RLVR runs as records: reward and what goes with it, update by update, of several runs beside each other.
+
+Reads `rlvr_runs` of a recorded run (starts, hacking, failures; data/records/README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from ra3_lab.explore.explorer import Control, Explorer
+from ra3_lab.explore.figures import dress
+from ra3_lab.explore.findings import Twin, number
+from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK
+from ra3_lab.explore.view import View
+
+MEASURES: Mapping[str, tuple[str, str]] = {
+    "reward": ("reward of the batch", "mean reward"),
+    "validation": ("validation pass@1", "pass@1"),
+    "tests": ("share that passes the tests", "share of answers"),
+    "exit code": ("share that ends without an error", "share of answers"),
+    "length": ("length of answers", "tokens"),
+    "zero_variance": ("groups whose answers all earned the same", "share of groups"),
+    "thought_share": ("lines with a thought", "share of lines"),
+    "entropy": ("entropy", "nats a token"),
+    "kl_to_initial": ("KL to the initial policy", "nats a token"),
+}
+"""Key of a row -> (what it is, unit)."""
+_STYLES = (BLUE, ORANGE, GREEN, PINK, GREY)
+
+
+def rlvr_curves(record: Mapping[str, Any]) -> Explorer:
+    """The explorer of a record's RLVR runs. Raises ValueError where it has none."""
+    runs = record.get("rlvr_runs") or []
+    if not runs:
+        raise ValueError("this record holds no RLVR runs: see data/records/README.md for those that do.")
+    known = tuple(name for name in MEASURES if any(len(curve_of(run, name)) > 1 for run in runs))
+    return Explorer(
+        "rlvr-curves",
+        record["title"],
+        "One curve a run. A reward that rises says what the rule pays for, not that programs get better: look at the "
+        "other measures, too.",
+        (Control("measure", "Measure", known, known[0], "choice", tuple(MEASURES[name][0] for name in known)),),
+        lambda measure: draw_curves(runs, measure),
+    )
+
+
+def curve_of(run: Mapping[str, Any], measure: str) -> list[tuple[int, float]]:
+    """(update, value) in order; empty where the run did not keep it."""
+    if measure == "validation":
+        return [(int(update), float(value)) for update, value in run["validation"]]
+    return [(row["update"], float(row[measure])) for row in run["curve"] if row.get(measure) is not None]
+
+
+def draw_curves(runs: Sequence[Mapping[str, Any]], measure: str) -> View:
+    """One measure of all runs that have it. Raises ValueError where none has."""
+    curves = {run["label"]: points for run in runs if (points := curve_of(run, measure))}
+    if not curves:
+        raise ValueError(f"measure={measure!r}: no run has it; there are {', '.join(MEASURES)}.")
+    name, unit = MEASURES[measure]
+    rows, told = [], []
+    for label, points in curves.items():
+        y = [value for _, value in points]
+        third = max(1, len(y) // 3)
+        first, last = sum(y[:third]) / third, sum(y[-third:]) / third
+        slope = last - first
+        rows.append(
+            (label, str(len(y)), number(y[0], 3), number(y[-1], 3), number(slope, 3, sign=True), number(max(y), 3))
+        )
+        told.append(f"{label} {number(y[0], 2)} to {number(y[-1], 2)}")
+    title = f"{name[0].upper()}{name[1:]}: {'; '.join(told)}"
+    text = (
+        f"From the first to the last update that was kept, in {unit}. The change compares the mean of the last third "
+        "with that of the first. Each run is one seed, and batches differ in difficulty: small changes are noise."
+    )
+    columns = ("run", "points", "first", "last", "change", "largest")
+    return View(Twin(title, text, columns, tuple(rows)), figure=_figure(curves, unit))
+
+
+def _figure(curves: Mapping[str, Sequence[tuple[int, float]]], unit: str) -> go.Figure:
+    figure = go.Figure()
+    for (label, points), (color, symbol, dash) in zip(curves.items(), _STYLES * 2, strict=False):
+        x, y = zip(*points, strict=True)
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                name=label,
+                mode="lines+markers",
+                line={"color": color, "dash": dash, "width": 2.5},
+                marker={"symbol": symbol, "size": 8},
+                hovertemplate=f"%{{y:.3f}} {unit}, update %{{x}}",
+            )
+        )
+    figure.update_xaxes(title="updates")
+    figure.update_yaxes(title=unit, rangemode="tozero")
+    return dress(figure, "", 360)
