@@ -128,6 +128,13 @@ def test_a_cell_that_never_ends_is_left_out(graded):
     assert any("never ends" in note for note in record.notes)
 
 
+@pytest.mark.parametrize("length", [300, 1000, 3000, 30_000])
+def test_expressions_without_end_are_graded_or_skipped(graded, length):
+    record = graded(with_answer(GOOD.replace("return ", f"x = {' + '.join('1' * length)}\n    return ", 1)))
+    assert mark(record).mistake in ("", "missing", "stub")
+    assert mark(record).points == 2 or length > 900
+
+
 def test_of_several_files_the_newest_that_can_be_read_counts(tmp_path, sandbox):
     hand_in(tmp_path, "ada", with_answer(WRONG))
     newer = hand_in(tmp_path, "ada", with_answer(GOOD), "a0_tiny (1).ipynb")
@@ -234,6 +241,41 @@ def test_the_same_answers_twice_are_flagged(tmp_path, sandbox):
     records = [sandbox.grade(one) for one in find(tmp_path)[0]]
     flagged = {record.student for record in records if record.key in results.all_flags(records)}
     assert flagged == {"ada", "bob"}
+
+
+def test_an_installed_library_is_out_of_sight(tmp_path, monkeypatch):
+    packages = tmp_path / "site-packages"
+    for name in ("ra3_lab", "another"):
+        (packages / name).mkdir(parents=True)
+        (packages / name / "answers.py").write_text(
+            "def answer(r, g):\n    return float(sum(r * g ** np.arange(len(r))))"
+        )
+    for path in (tmp_path, packages, *packages.iterdir()):
+        path.chmod(0o755)
+    monkeypatch.syspath_prepend(str(packages))
+    read = "def discounted_return(r, g):\n    exec(open({path!r}).read(), globals())\n    return answer(r, g)"
+    for name in ("ra3_lab", "another"):
+        hand_in(tmp_path / "in", name, with_answer(read.format(path=str(packages / name / "answers.py"))))
+    with grader(SECRET) as one:
+        points = {found.student: mark(one.grade(found)).points for found in find(tmp_path / "in")[0]}
+    assert points == {"another": 2, "ra3_lab": 0}
+
+
+def test_a_failing_grader_is_no_zero(tmp_path, monkeypatch):
+    hand_in(tmp_path / "in", "ada", with_answer(GOOD))
+    hand_in(tmp_path / "in", "bob", with_answer(GOOD))
+    whole = Grader.grade
+
+    def fail(self, submission):
+        if submission.student == "ada":
+            raise ZeroDivisionError
+        return whole(self, submission)
+
+    monkeypatch.setattr(Grader, "grade", fail)
+    found, _ = find(tmp_path / "in")
+    ada, bob = grade_all(found, SECRET, tmp_path / "journal.jsonl", workers=1)
+    assert report.status(ada) == "ungraded" and mark(bob).points == 2
+    assert "please report it" in ada.notes[-1]
 
 
 # ---------------------------------------------------------------------------------------- resuming

@@ -225,9 +225,8 @@ def profile(threads: int = 1) -> Profile:
 def grader(secret: Secret, isolation: str | None = None, threads: int = 1) -> Iterator[Grader]:
     """A grader with its sandbox. An installed ra3_lab is out of sight there, as a checkout is anyway."""
     with Judge(1, isolation, profile(threads)) as sandbox:
-        package = str(Path(ra3_lab.__file__).parent)
-        if any(Path(package).is_relative_to(folder) for folder in package_folders()):
-            sandbox.plan["hide"] = (*sandbox.plan["hide"], package)
+        installed = [os.path.join(folder, "ra3_lab") for folder in package_folders()]
+        sandbox.plan["hide"] = (*sandbox.plan["hide"], *filter(os.path.isdir, installed))
         yield Grader(secret, sandbox)
 
 
@@ -260,7 +259,10 @@ def grade_all(
         def work(submission: Submission) -> Record:
             if not hasattr(local, "grader"):
                 local.grader = free.pop()
-            return local.grader.grade(submission)
+            try:
+                return local.grader.grade(submission)
+            except Exception as error:  # one submission must not end the grading of all others
+                return _failed(submission, secret, error)
 
         workers = min(workers, len(left))
         free += [stack.enter_context(grader(secret, isolation, threads)) for _ in range(workers)]
@@ -284,6 +286,15 @@ def grade_all(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [done[key_of(one, secret)] for one in submissions]
+
+
+def _failed(submission: Submission, secret: Secret, error: Exception) -> Record:
+    """The record where the grader itself failed: ungraded, so that it is tried again, and told about."""
+    exercises = assignment(submission.assignment).exercises if submission.assignment else ()
+    marks = {one.id: Mark(0, one.points, "ungraded", "The grader failed, not you.", False) for one in exercises}
+    note = f"the grader failed ({type(error).__name__}): please report it"
+    key, told = key_of(submission, secret), (*submission.notes, note)
+    return Record(submission.student, submission.assignment, submission.path, key, marks, notes=told)
 
 
 def _needs(record: Record | None) -> bool:

@@ -77,7 +77,9 @@ def write(
     pages = 0
     for record in records:
         if record.assignment:
-            name = re.sub(r"[^\w.-]", "_", label(record.student))
+            name = secret.pseudonym(record.student)
+            if names:  # those that differ in an odd letter only must not share a page
+                name = re.sub(r"[^\w.-]", "_", record.student)[:60] + "_" + name
             text = report.feedback_html(record, label(record.student), lateness.get(record.key, ""))
             _write(feedback / f"{name}_{record.assignment}.html", text)
             pages += 1

@@ -29,6 +29,8 @@ LARGEST = 20_000_000
 """Bytes of a notebook that is read."""
 LONGEST_CELL = 100_000
 """Characters of a cell that is read."""
+LONGEST_ANSWER = 20_000
+"""Characters of an answer in words."""
 _IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
 _ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d)(?![a-zA-Z0-9])", re.IGNORECASE)
 _MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
@@ -226,7 +228,8 @@ def _cells(records: list[dict[str, Any]]) -> tuple[list[CodeCell], dict[str, str
             said = source.replace("*Your answer, in your own words:*", "").strip()
             name = name if kind == "answer" else question
             if name and said:
-                answers[name] = f"{answers[name]}\n\n{said}" if name in answers else said
+                said = f"{answers[name]}\n\n{said}" if name in answers else said
+                answers[name] = said[:LONGEST_ANSWER]
         else:
             question = ""
     if broken:
