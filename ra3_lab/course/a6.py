@@ -171,7 +171,7 @@ OUTPUT_ERROR = Exercise(
             wrong=lambda weight, approx, moment: float(np.trace((weight - approx) @ moment @ (weight - approx).T)),
         ),
     ),
-    gives_away=("ra3_lab.models.quantize:round_trip",),
+    gives_away=("ra3_lab.models.nf4:rounded", "ra3_lab.models.quantize:round_trip"),
 )
 
 # --- a6.correction -------------------------------------------------------------------------------------------------

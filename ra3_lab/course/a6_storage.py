@@ -73,7 +73,7 @@ BLOCKS = Exercise(
             ],
         ),
     ),
-    gives_away=("ra3_lab.models.quantize:round_trip",),
+    gives_away=("ra3_lab.models.nf4:quantize", "ra3_lab.models.quantize:round_trip"),
 )
 
 # --- a6.levels -----------------------------------------------------------------------------------------------------
@@ -137,6 +137,7 @@ LEVELS = Exercise(
             wrong=lambda bits, offset: np.linspace(-1, 1, 2**bits),
         ),
     ),
+    gives_away=("ra3_lab.models.nf4:nf4_values",),
 )
 
 # --- a6.encode -----------------------------------------------------------------------------------------------------
@@ -211,7 +212,7 @@ ENCODE = Exercise(
             wrong=lambda values, scales, block, levels: _encode(values, np.full_like(scales, scales[0]), block, levels),
         ),
     ),
-    gives_away=("ra3_lab.models.quantize:round_trip",),
+    gives_away=("ra3_lab.models.nf4:quantize", "ra3_lab.models.quantize:round_trip"),
 )
 
 # --- a6.unpack -----------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ UNPACK = Exercise(
             ),
         ),
     ),
-    gives_away=("ra3_lab.models.quantize:base_weight",),
+    gives_away=("ra3_lab.models.nf4:dequantize", "ra3_lab.models.quantize:base_weight"),
 )
 
 # --- a6.bits -------------------------------------------------------------------------------------------------------
