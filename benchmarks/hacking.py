@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--init", default="embedded", help="embedded, a model directory, or a finished run")
     parser.add_argument("--steps", type=int, default=3, help="steps of the tasks' pipelines")
     parser.add_argument("--updates", type=int, default=12)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--temperature", type=float, default=1.3, help="of sampling: room to find other answers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
