@@ -6,7 +6,7 @@ Submissions are generated: students' notebooks of all assignments in turn, in wh
 wrong one (tests/course/aN.py) or left as a stub, drawn from --seed; some files are corrupt, some notebooks have deleted
 cells. They are graded by `ra3-lab course grade --workers 2` in processes of its own:
 
-1. in one go, timed;
+1. in one go, timed (CPU seconds too, which a busy machine changes less);
 2. killed (SIGKILL, the whole process group) when half of them are in the journal, then started again;
 3. a part of them with --threads 1 and 2 and ATEN_CPU_CAPABILITY default and avx2.
 
@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -111,6 +112,11 @@ def with_secret(folder: Path, secret: Path) -> Path:
     return folder
 
 
+def _cpu() -> float:
+    """CPU seconds of all processes that have ended."""
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--submissions", type=int, default=200)
@@ -124,7 +130,9 @@ def main() -> None:
         generate(base / "part", options.part, options.seed + 1)
         secret = base / "secret"
         make(secret)
+        busy, before = os.getloadavg()[0], _cpu()
         whole, seconds = graded(base / "in", with_secret(base / "whole", secret), base / "whole.csv")
+        cpu = _cpu() - before
         resumed, there = killed_and_resumed(
             base / "in", with_secret(base / "killed", secret), base / "killed.csv", options.submissions
         )
@@ -144,6 +152,8 @@ def main() -> None:
         "workers": 2,
         "seconds": round(seconds, 1),
         "seconds_each": round(seconds / options.submissions, 3),
+        "cpu_seconds": round(cpu, 1),
+        "load_before": round(busy, 1),
         "sandbox_cpu_seconds_each": {"median": used[len(used) // 2], "largest": used[-1]},
         "killed_after": there,
         "resumed_grades_are_the_same": resumed == whole,

@@ -209,7 +209,7 @@ def _edition(name: str) -> str:
     """Of the files that decide: when an exercise is mended, its submissions are graded again."""
     folder = Path(ra3_lab.__file__).parent / "course"
     files = [folder / f"{stem}.py" for stem in ("exercise", "plain", "runner", "program", "grade")]
-    files += [home(name), masters.source_of(assignment(name))]
+    files += [home(name), *sorted(home(name).parent.glob(f"{name}_*.py")), masters.source_of(assignment(name))]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
