@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,8 +124,16 @@ socket.socket.connect = _guard
 """
 
 
+SPENT = """
+import json as _json, resource as _resource
+_used = [_resource.getrusage(who) for who in (_resource.RUSAGE_SELF, _resource.RUSAGE_CHILDREN)]
+print(_json.dumps({"cpu_s": sum(u.ru_utime + u.ru_stime for u in _used), "memory_kib": _used[0].ru_maxrss}))
+"""
+
+
 def execute(name: str, folder: Path, monkeypatch) -> list[dict]:
-    """Run a notebook from a fresh kernel that refuses every connection to elsewhere; returns its executed cells."""
+    """Run a notebook from a fresh kernel that refuses every connection to elsewhere; returns its executed cells, and
+    one more that tells what it took."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -136,6 +145,7 @@ def execute(name: str, folder: Path, monkeypatch) -> list[dict]:
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
     monkeypatch.setenv("RA3_RUNS", str(folder / "runs"))
     notebook = nbformat.read(REPO_ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(SPENT))
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute()
     return notebook.cells
@@ -150,17 +160,36 @@ def check_outputs(cells: list[dict]) -> None:
                 raise AssertionError(f"a cell wrote to stderr:\n{cell['source']}\n\n{output['text']}")
 
 
+def check_cost(cells: list[dict]) -> None:
+    """It took no more than its first cell says; CPU time, so that a busy machine changes nothing."""
+    first = next(cell["source"] for cell in cells if cell["cell_type"] == "code")
+    stated = {what: float(re.search(rf"{what}=([\d.]+)", first)[1]) for what in ("minutes", "memory_gb")}
+    spent = json.loads(cells[-1]["outputs"][0]["text"])
+    assert spent["cpu_s"] <= 60 * stated["minutes"], f"{spent['cpu_s']:.0f} CPU seconds"
+    assert spent["memory_kib"] <= stated["memory_gb"] * 1e9 / 1024, f"{spent['memory_kib'] / 1e6:.2f} GB"
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_a_notebook_runs_from_a_fresh_kernel_offline(name, tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets")
-    check_outputs(execute(name, tmp_path, monkeypatch))
+    cells = execute(name, tmp_path, monkeypatch)
+    check_outputs(cells)
+    check_cost(cells)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [path.stem for path in SOURCES if path.stem not in FAST])
 def test_every_other_notebook_runs_too(name, tmp_path, monkeypatch):
     pytest.importorskip("ipywidgets")
-    check_outputs(execute(name, tmp_path, monkeypatch))
+    cells = execute(name, tmp_path, monkeypatch)
+    check_outputs(cells)
+    check_cost(cells)
+
+
+def test_all_notebooks_together_take_twelve_minutes_at_most():
+    stated = [float(re.search(r"minutes=([\d.]+)", source.read_text())[1]) for source in SOURCES]
+    # What a notebook states is for one core as slow as ours (check_cost); two cores share them.
+    assert sum(stated) / 2 <= 12, f"{sum(stated)} minutes stated"
 
 
 def test_longest_cell_is_what_the_style_asks_for():

@@ -6,7 +6,10 @@ the model; with a GPU the same cells take a real one: change `preset` and run ag
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import platform
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -58,6 +61,15 @@ class Lab:
 
         return load_split(split)[:count]
 
+    def command(self, *words: object) -> None:
+        """Run `ra3-lab WORDS` here, with its progress in the cell. Raises RuntimeError where it fails."""
+        from ra3_lab.cli import main
+
+        with contextlib.redirect_stderr(sys.stdout):
+            status = main([str(word) for word in words])
+        if status:
+            raise RuntimeError(f"ra3-lab {words[0]} ended with status {status}: the reason stands above.")
+
 
 def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedded", threads: int = 2) -> Lab:
     """Begin a notebook. Raises ValueError for an unknown preset, naming those there are."""
@@ -66,6 +78,8 @@ def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedd
     import torch
 
     torch.set_num_threads(threads)
+    # peft imports bitsandbytes where it is installed, which then warns of a missing kernel that training cannot use.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     rows = {
         "Notebook": notebook,
         "Versions": f"ra3_lab {ra3_lab.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
