@@ -105,7 +105,9 @@ def test_inputs_are_plain_data_and_follow_from_the_seed(name):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_what_the_library_gives_away_is_there(name):
+    guide = (REPO_ROOT / "docs" / "course" / "guide.md").read_text(encoding="utf-8")
     for place in exercise(name).gives_away:
+        assert f"| {name} | " in guide and f"`{place}`" in guide, f"{name}: add {place} to the guide's list"
         module, _, attribute = place.partition(":")
         found = importlib.import_module(module)
         for part in attribute.split("."):

@@ -196,7 +196,7 @@ def page(found: Assignment, cells: Sequence[Cell]) -> str:
     minutes = sum(exercise.minutes for exercise in found.exercises)
     points = sum(question.points for question in found.questions)
     rows = "\n".join(
-        f"| {one.id} | {one.title} | {one.minutes} | {_STARS[one.difficulty]} | {one.points} | {one.objective} |"
+        f"| {one.id} | {_in_table(one.title)} | {one.minutes} | {_STARS[one.difficulty]} | {one.points} | {_in_table(one.objective)} |"
         for one in found.exercises
     )
     parts = [
@@ -218,6 +218,10 @@ def page(found: Assignment, cells: Sequence[Cell]) -> str:
         parts.append(f"### Question {question.id} ({question.points})\n\n{asked}")
         parts.append(folded("Rubric and a model answer", f"{rubric}\n\n{answer}"))
     return "\n\n".join(parts) + "\n"
+
+
+def _in_table(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def build_students(check: bool = False) -> list[Path]:
