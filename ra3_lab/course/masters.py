@@ -196,7 +196,8 @@ def page(found: Assignment, cells: Sequence[Cell]) -> str:
     minutes = sum(exercise.minutes for exercise in found.exercises)
     points = sum(question.points for question in found.questions)
     rows = "\n".join(
-        f"| {one.id} | {_in_table(one.title)} | {one.minutes} | {_STARS[one.difficulty]} | {one.points} | {_in_table(one.objective)} |"
+        f"| {one.id} | {_in_table(one.title)} | {one.minutes} | {_STARS[one.difficulty]} | {one.points} "
+        f"| {_in_table(one.objective)} |"
         for one in found.exercises
     )
     parts = [
