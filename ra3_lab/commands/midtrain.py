@@ -150,8 +150,8 @@ def _finish(
 ) -> dict[str, Any]:
     """Save the model, score it on the held-out programs, write traces and summary."""
     from ra3_lab.evaluate.likelihood import k_sample_bound
-    from ra3_lab.models.decoder import Decoder
-    from ra3_lab.models.load import dtype_of, save_model
+    from ra3_lab.models.engines.interface import engine_of
+    from ra3_lab.models.load import save_model
     from ra3_lab.models.rollout import LatentSampling, sample_latents
 
     if not (run.path / "model").exists():  # there already after a kill in what follows
@@ -166,8 +166,8 @@ def _finish(
             found[f"k{k}" if k else "no_thought"] = float(bound.sum()) / lines
         return found
 
-    decoder = Decoder(result.model, dtype_of(config.precision))
-    rollouts = sample_latents(decoder, tokenizer, test[:20], LatentSampling(), config.seed, 0)
+    engine = engine_of(result.model, config.precision)
+    rollouts = sample_latents(engine, tokenizer, test[:20], LatentSampling(), config.seed, 0)
     thoughts = sum(len(r.trace.thought_lines) for r in rollouts)
     summary = {
         "method": config.method,

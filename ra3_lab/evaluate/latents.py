@@ -15,8 +15,7 @@ from ra3_lab.evaluate.segmentation import (
     shuffled_mutual_information,
     think_share,
 )
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.tasks.pipelines import Task
@@ -84,7 +83,7 @@ def evaluate_latents(
 ) -> tuple[dict[str, Any], list[Rollout]]:
     """Sample latents for the tasks' solutions and describe them."""
     rollouts = sample_latents(
-        Decoder(model, dtype_of(precision)),
+        engine_of(model, precision),
         tokenizer,
         [trace_of(t) for t in tasks],
         LatentSampling(temperature),

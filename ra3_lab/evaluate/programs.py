@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ra3_lab.evaluate.passk import Interval, bootstrap_ci, pass_at_k_tasks
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.resources import embedded_model_dir
@@ -82,7 +81,7 @@ def evaluate_programs(
         isolation = for_own_model() if is_embedded(model) else choose()  # said before anything is sampled
     lead = MARKER if thinking == "begin" else ""
     completions = generate(
-        Decoder(model, dtype_of(precision)),
+        engine_of(model, precision),
         tokenizer,
         [task.prompt + lead for task in tasks],
         samples,

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ra3_lab.evaluate.samples import Sample
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.tasks.protocol import Task, TaskSet, code_block, cut_at_stops
@@ -40,7 +39,7 @@ def sample_completions(
             raise ValueError(f"{name} is {value}; it must be at least 1.")
     if not temperature >= 0:
         raise ValueError(f"temperature is {temperature}; it must be 0 (greedy) or more.")
-    decoder = Decoder(model, dtype_of(precision))
+    decoder = engine_of(model, precision)
     fitting = [task for task in tasks if len(tokenizer.encode_prompt(task.prompt)) < decoder.context]
     sampled = generate(
         decoder, tokenizer, [task.prompt for task in fitting], n, temperature, max_new, seed, progress=progress

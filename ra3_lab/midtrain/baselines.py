@@ -20,8 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ra3_lab.midtrain.estep import score_traces
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, annotate
@@ -105,7 +104,7 @@ def resampled(
     """
     repeated = [trace for trace in traces for _ in range(draws)]
     how = LatentSampling(temperature, longest_thought)
-    rollouts = sample_latents(Decoder(model, dtype_of(precision)), tokenizer, repeated, how, seed, update)
+    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, update)
     scored = score_traces(model, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=precision)
     weight = (scored.line.sum(1) - cost * scored.thought.sum(1)).double().numpy().reshape(len(traces), draws)
     weight = np.exp(weight - weight.max(1, keepdims=True))

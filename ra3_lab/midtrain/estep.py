@@ -25,8 +25,8 @@ import torch
 
 from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
 from ra3_lab.models.adapters import make_optimizer
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import autocast, dtype_of
+from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.load import autocast
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.scoring import (
     Batch,
@@ -74,6 +74,8 @@ class EStepConfig:
     """Reward a line's mean log-likelihood per token instead of its sum."""
     longest_thought: int = 16
     """Most tokens of a thought."""
+    engine: str = "auto"
+    """What samples latents: auto, decoder (ours), generate or vllm."""
     clip: float = 1.0
     """Largest gradient norm."""
     tokens_at_once: int = 8_192
@@ -200,8 +202,8 @@ class EStep:
     def update(self, traces: Sequence[Trace], number: int) -> dict[str, float]:
         """One policy-gradient update on these programs; `number` keys the draws. Returns what happened."""
         repeated = [trace for trace in traces for _ in range(self.config.group)]
-        decoder = Decoder(self.q, dtype_of(self.precision))
-        rollouts = sample_latents(decoder, self.tokenizer, repeated, self.how, self.seed, number)
+        engine = engine_of(self.q, self.precision, self.config.engine)
+        rollouts = sample_latents(engine, self.tokenizer, repeated, self.how, self.seed, number)
         encoded, advantage, record = self.credit(rollouts)
         self.accumulate(encoded, advantage)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)

@@ -23,8 +23,7 @@ from ra3_lab.midtrain.baselines import annotated, change_latents, resampled
 from ra3_lab.midtrain.estep import EStep, explain_before
 from ra3_lab.midtrain.mstep import FineTuner, program_order
 from ra3_lab.models.adapters import prepare, twin
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.plan import Job
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.room import advice
@@ -143,7 +142,7 @@ class EMLoop:
         if config.method == "resampled":
             estep = config.estep
             return resampled(source, self.tokenizer, visits, estep.group, estep.cost, *draw, update=update)
-        drawn = infuse(source, self.tokenizer, visits, *draw, self.round)
+        drawn = infuse(source, self.tokenizer, visits, *draw, self.round, config.estep.engine)
         if config.method == "ra3" and config.estep.hindsight:
             drawn = [explain_before(trace) for trace in drawn]
         return drawn
@@ -237,11 +236,13 @@ def infuse(
     precision: str,
     seed: int,
     round_index: int,
+    engine: str = "auto",
 ) -> list[Trace]:
     """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
     if source is None:
         return traces
     how = LatentSampling(temperature, longest_thought)
-    decoder = Decoder(source, dtype_of(precision))
-    rollouts = sample_latents(decoder, tokenizer, traces, how, seed, 1_000_000 + round_index)
+    rollouts = sample_latents(
+        engine_of(source, precision, engine), tokenizer, traces, how, seed, 1_000_000 + round_index
+    )
     return [rollout.trace for rollout in rollouts]

@@ -4,8 +4,7 @@ Draws are keyed by (seed, update, key of the sample, token position): a sample d
 batch, up to the rounding of the matrix products. The samples of a prompt share its prefill and its keys and values; a
 finished row stops writing at once and leaves the batch when enough others have.
 
-Models that the decoder does not know go through Hugging Face's `generate`, with a warning: slower, and their samples
-depend on the batch.
+Models that the decoder does not know go through Hugging Face's `generate`, with a warning: slower, the same draws.
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ def decode(
     watch: Sequence[_StopWatch | None] = (),
 ) -> Rows:
     """Sample token by token for prompts given as ids; keys (P, G). A row ends with `eos`, at a stop, or by length."""
-    if isinstance(decoder, Fallback):
+    if not isinstance(decoder, Decoder):
         return decoder.decode(prompts, keys, how, seeds, eos, banned, watch)
     lengths = torch.tensor([len(ids) for ids in prompts])
     width, (count, group) = int(lengths.max()), keys.shape
@@ -217,7 +216,11 @@ def _completion(tokenizer: LineTokenizer, ids: list[int], logp: list[float], sto
 
 
 class Fallback:
-    """The part of the decoder for a model it does not know: Hugging Face's `generate`, one prompt's group at a time."""
+    """The part of the decoder for a model it does not know: Hugging Face's `generate` with a static cache.
+
+    The draws are the decoder's own: a logits processor takes the token that the row's key says, so a sample does not
+    depend on the batch here either, up to rounding. Rows are padded on the left.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -233,39 +236,93 @@ class Fallback:
         banned: tuple[int, ...],
         watch: Sequence[_StopWatch | None],
     ) -> Rows:
-        """As `decode` above; torch's generator is seeded by the group's first key and left as it was."""
-        rows: Rows = []
-        for number, (prompt, group) in enumerate(zip(prompts, keys, strict=True)):
-            given = torch.tensor([prompt] * len(group), device=self.model.device)
-            draw: dict[str, Any] = {"do_sample": False}
-            if how.temperature:
-                top_k = how.top_k or None
-                draw = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": top_k or 0}
-            with torch.random.fork_rng():
-                uniform = keyed_uniforms(*seeds, group[:1], np.array(len(prompt)))
-                torch.manual_seed(int(uniform[0] * 2**53))
-                found = self.model.generate(
-                    given,
-                    attention_mask=torch.ones_like(given),
-                    max_new_tokens=min(how.max_new, self.context - len(prompt)),
-                    eos_token_id=eos,
-                    pad_token_id=eos,
-                    suppress_tokens=list(banned) or None,
-                    return_dict_in_generate=True,
-                    output_scores=True,
-                    **draw,
-                )
-            logp = torch.stack(found.scores, 1).float().log_softmax(-1)  # (G, T, V)
-            ids = found.sequences[:, len(prompt) :]
-            logp = logp.gather(-1, ids[..., None])[..., 0] if how.temperature else torch.zeros(ids.shape)
-            rows.append([])
-            for tokens, probabilities in zip(ids.tolist(), logp.tolist(), strict=True):
-                end = _end_of(tokens, eos, watch[number] if len(watch) else None)
-                rows[-1].append((tokens[:end], probabilities[:end]))
+        """As `decode` above."""
+        group = keys.shape[1]
+        prefixes = [prompt for prompt in prompts for _ in range(group)]
+        watches = [watch[i] if len(watch) else None for i in range(len(prompts)) for _ in range(group)]
+        flat = self.complete(prefixes, keys.ravel(), how, seeds, (eos,), banned, watches)
+        return [flat[i * group : (i + 1) * group] for i in range(len(prompts))]
+
+    def complete(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        keys: np.ndarray,
+        how: Sampling,
+        seeds: tuple[int, int],
+        ends: tuple[int, ...],
+        banned: tuple[int, ...] = (),
+        watches: Sequence[_StopWatch | None] = (),
+    ) -> list[tuple[list[int], list[float]]]:
+        """For each prefix (token ids) the tokens drawn after it, up to one of `ends`, and their log-probabilities."""
+        lengths = np.array([len(prefix) for prefix in prefixes])
+        width = int(lengths.max())
+        room = np.minimum(how.max_new, self.context - lengths)
+        rows: list[tuple[list[int], list[float]]] = [([], []) for _ in prefixes]
+        alive = np.ones(len(prefixes), dtype=bool)
+
+        def draw(before: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            place = lengths + before.shape[1] - width
+            uniforms = keyed_uniforms(*seeds, keys, place)
+            tokens, logp = draw_with_logp(scores.cpu(), uniforms, how.temperature, banned, how.top_k, how.top_p)
+            for i in np.flatnonzero(alive):
+                token = int(tokens[i])
+                rows[i][0].append(token)
+                rows[i][1].append(float(logp[i]))
+                watch = watches[i] if len(watches) else None
+                ended = token in ends or (watch is not None and watch.stopped(rows[i][0]))
+                alive[i] = not ended and len(rows[i][0]) < room[i]
+            return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None].to(scores.device), 0.0)
+
+        self._generate(prefixes, int(room.max()), draw, lambda: ~alive)
         return rows
 
+    def thinks(
+        self, prefixes: Sequence[list[int]], marker: int, temperature: float, keys: np.ndarray, seeds: tuple[int, int]
+    ) -> np.ndarray:
+        """(B,) whether `marker` is drawn after each prefix: the decoder's own decisions."""
+        places = np.array([len(prefix) for prefix in prefixes])
+        return keyed_uniforms(*seeds, keys, places) < self.probability(prefixes, marker, temperature)
 
-def _end_of(tokens: list[int], eos: int, watch: _StopWatch | None) -> int:
+    def probability(self, prefixes: Sequence[Sequence[int]], token: int, temperature: float) -> np.ndarray:
+        """(B,) float64: the probability of `token` after each prefix; at temperature 0 whether it is likeliest."""
+        found: list[torch.Tensor] = []
+
+        def look(before: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            logits = scores.float().cpu()
+            likely = torch.softmax(logits / temperature, -1)[:, token] if temperature else logits.argmax(-1) == token
+            found.append(likely.double())
+            return scores
+
+        self._generate(prefixes, 1, look, lambda: np.ones(len(prefixes), dtype=bool))
+        return found[0].numpy()
+
+    @torch.no_grad()
+    def _generate(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        most: int,
+        process: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        done: Callable[[], np.ndarray],
+    ) -> None:
+        """Hugging Face's generate over prefixes padded on the left, with a hand on every step's logits."""
+        width = max(map(len, prefixes))
+        ids = torch.tensor([[0] * (width - len(prefix)) + list(prefix) for prefix in prefixes])
+        mask = torch.tensor([[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in prefixes])
+        self.model.generate(
+            input_ids=ids.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=None,
+            pad_token_id=0,
+            cache_implementation="static",
+            disable_compile=True,
+            logits_processor=[process],
+            stopping_criteria=[lambda ids, _: torch.from_numpy(done()).to(ids.device)],
+        )
+
+
+def end_of(tokens: list[int], eos: int, watch: _StopWatch | None) -> int:
     """Tokens up to the end of text or the first finished stop."""
     for n, token in enumerate(tokens, 1):
         if token == eos or (watch is not None and watch.stopped(tokens[:n])):
@@ -279,7 +336,7 @@ def sampler_of(model: Any, dtype: torch.dtype = torch.float32) -> Decoder | Fall
         return Decoder(model, dtype)
     except ValueError as error:
         warnings.warn(
-            f"{error} Sampling falls back to Hugging Face's generate: slower, and samples depend on the batch.",
+            f"{error} Sampling falls back to Hugging Face's generate, which is slower.",
             stacklevel=2,
         )
         return Fallback(model)

@@ -25,7 +25,7 @@ from ra3_lab.models.scoring import chunk_of
 from ra3_lab.models.variants import Variant
 
 GB = 1_000_000_000
-_LOGITS_COPIES = 4  # logits, their exponentials and two gradients of that size, at the worst moment
+_LOGITS_COPIES = 5  # logits, the same over the temperature, their exponentials, two gradients: at the worst moment
 
 
 @dataclass(frozen=True)

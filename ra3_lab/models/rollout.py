@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def _write_thoughts(
 
 @torch.no_grad()
 def sample_latents(
-    decoder: Decoder,
+    decoder: Any,
     tokenizer: LineTokenizer,
     traces: Sequence[Trace],
     how: LatentSampling,
@@ -195,8 +196,13 @@ def sample_latents(
     """Sample z_t ~ q(. | s_t) before every line of every trace, the lines being forced.
 
     `samples` are the keys of the draws (default 0, 1, ...): equal keys give equal traces, whatever the batch. Raises
-    ValueError where a trace with its thoughts might not fit the context.
+    ValueError where a trace with its thoughts might not fit the context. `decoder` may be another engine
+    (`engines.interface`): then line by line.
     """
+    if not isinstance(decoder, Decoder):
+        from ra3_lab.models.engines.by_line import sample_by_line
+
+        return sample_by_line(decoder, tokenizer, traces, how, seed, update, samples)
     keys = list(samples) if samples is not None else list(range(len(traces)))
     if not how.think:
         return [Rollout(strip(trace), (False,) * len(trace.lines), (None,) * len(trace.lines)) for trace in traces]

@@ -18,8 +18,8 @@ import tyro
 
 from ra3_lab.midtrain.em import Keeper
 from ra3_lab.models.adapters import prepare, twin
-from ra3_lab.models.generation import Sampling, sampler_of
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.generation import Sampling
 from ra3_lab.models.plan import Job
 from ra3_lab.models.room import advice
 from ra3_lab.models.tokenizer import LineTokenizer
@@ -69,6 +69,8 @@ class RLVRConfig:
     """Groups kept then, those with two different rewards first."""
     precision: str = "auto"
     """bf16, fp32 or auto."""
+    engine: str = "auto"
+    """What samples answers: auto, decoder (ours), generate or vllm."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
     """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
     grpo: UpdateConfig = field(default_factory=UpdateConfig)
@@ -142,7 +144,7 @@ class Standing:
         """The groups of the next update, and the seconds and counts of drawing them."""
         config, update = self.config, self.grpo.updates
         begin, judging, groups, kept = time.perf_counter(), 0.0, [], []
-        sampler = sampler_of(self.grpo.model, dtype_of(config.precision))
+        sampler = engine_of(self.grpo.model, config.precision, config.engine)
         rounds = config.most_draws if config.dynamic else 1
         for _ in range(rounds):
             numbers = task_numbers(config.seed, len(self.tasks), self.drawn, config.prompts)
@@ -170,7 +172,7 @@ class Standing:
     def look(self, tasks: Sequence[Task], judge: JudgeAll) -> float:
         """Validation pass@1."""
         config = self.config
-        sampler = sampler_of(self.grpo.model, dtype_of(config.precision))
+        sampler = engine_of(self.grpo.model, config.precision, config.engine)
         samples = config.validation_samples
         groups, _ = draw_groups(
             sampler, self.tokenizer, tasks, samples, config.sampling, config.seed, VALIDATION_KEY, judge

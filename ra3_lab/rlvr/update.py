@@ -237,13 +237,22 @@ class GRPO:
 
 
 def _mismatch(mask: torch.Tensor, old: torch.Tensor, sampler: torch.Tensor) -> dict[str, float]:
-    """How far the sampler's log-probabilities are from the policy's own: sum and largest of the distances, in nats."""
-    distance = torch.where(mask, (old - sampler.to(old)).abs(), 0.0)
-    return {"mismatch": float(distance.sum()), "mismatch_max": float(distance.max())}
+    """How far the sampler's log-probabilities are from the policy's own: sum and largest of the distances, and the sum
+    of KL(sampler || policy) by k3, in nats."""
+    log_ratio = torch.where(mask, old - sampler.to(old), 0.0)
+    distance = log_ratio.abs()
+    kl = torch.expm1(log_ratio) - log_ratio
+    return {"mismatch": float(distance.sum()), "mismatch_max": float(distance.max()), "mismatch_kl": float(kl.sum())}
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:
     """Token sums as means; the loss is a sum already."""
-    names = {"clipped": "clip_share", "mismatch": "mismatch", "entropy": "entropy", "kl": "kl"}
+    names = {
+        "clipped": "clip_share",
+        "mismatch": "mismatch",
+        "mismatch_kl": "mismatch_kl",
+        "entropy": "entropy",
+        "kl": "kl",
+    }
     means = {name: sums[key] / max(sums["tokens"], 1.0) for key, name in names.items() if key in sums}
     return means | {"loss": sums["loss"], "mismatch_max": sums["mismatch_max"]}

@@ -1,0 +1,1 @@
+"""Rollout engines behind one interface: ours, Hugging Face's generate, vLLM. See `interface.py`."""
