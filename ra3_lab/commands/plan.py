@@ -62,7 +62,9 @@ def describe(shape: Shape, choice: Choice, time: dict[str, float], tflops: float
     if known:
         lines.append(f"  weights: {known.hub} (licence {known.licence})")
     if shape.model_type not in ("llama", "qwen2"):
-        lines.append(f"  note: the decoder of E-step rollouts knows Llama and Qwen2 models, not {shape.model_type}")
+        lines.append(
+            f"  note: our decoder knows Llama and Qwen2 models; {shape.model_type} is sampled by generate, slower"
+        )
     return "\n".join(lines)
 
 
