@@ -183,17 +183,17 @@ REWARD = Exercise(
         Mistake(
             "no_floor",
             "The floor is missing: one hopeless line drowns the rest.",
-            wrong=lambda *a: _reward(*a[:-1], -np.inf),
+            wrong=lambda *a: _reward(*a[:6], floor=-np.inf),
         ),
         Mistake(
             "no_cost",
             "A thought's price is missing.",
-            wrong=lambda *a: _reward(*a[:5], 0.0, a[6]),
+            wrong=lambda *a: _reward(*a[:5], cost=0.0, floor=a[6]),
         ),
         Mistake(
             "cost_sign",
             "The price of a thought is added: it must be paid.",
-            wrong=lambda *a: _reward(*a[:5], -a[5], a[6]),
+            wrong=lambda *a: _reward(*a[:5], cost=-a[5], floor=a[6]),
         ),
         Mistake(
             "unstable",
