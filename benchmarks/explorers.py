@@ -21,10 +21,13 @@ from ra3_lab.explore.abstractions import abstraction_map
 from ra3_lab.explore.compare import run_comparison
 from ra3_lab.explore.editor import counterfactual_editor, workbench
 from ra3_lab.explore.explorer import Explorer
+from ra3_lab.explore.groups import group_browser
 from ra3_lab.explore.knobs import oracle_knobs, recorded_knobs
+from ra3_lab.explore.rewards import rlvr_curves
 from ra3_lab.explore.timeline import latent_timeline
 from ra3_lab.models.load import load_model
 from ra3_lab.records import load_record
+from ra3_lab.rlvr.rollouts import read_rollouts
 from ra3_lab.runs import write_json
 from ra3_lab.tasks.pipelines import load_split
 
@@ -71,6 +74,8 @@ def main() -> None:
         "recorded-knobs": lambda: recorded_knobs(record),
         "oracle-knobs": oracle_knobs,
         "comparison": lambda: run_comparison([record]),
+        "groups": lambda: group_browser(read_rollouts("hacking")),
+        "rlvr-curves": lambda: rlvr_curves(load_record("hacking")),
         "regret-lab": labs.regret_explorer,
         "pruning-lab": labs.pruning_explorer,
         "horizon-lab": labs.horizon_explorer,
