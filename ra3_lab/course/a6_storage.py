@@ -160,7 +160,7 @@ def _encode(values: np.ndarray, scales: np.ndarray, block: int, levels: np.ndarr
     return [codes, levels[codes] * scale]
 
 
-def _encode_below(values: np.ndarray, scales: np.ndarray, block: int, levels: np.ndarray, side: str) -> list:
+def _encode_below(values: np.ndarray, scales: np.ndarray, block: int, levels: np.ndarray, side: Any) -> list:
     scale = np.repeat(scales, block)[: len(values)]
     codes = np.searchsorted(levels, values / scale, side=side) - (side == "right")
     codes = codes.clip(0, len(levels) - 1)
@@ -314,7 +314,7 @@ def _bits_inputs(seed: int) -> list:
 
 
 def _bits(count: int, block: int, double_block: int | None, whole: bool = True, mean: bool = True) -> float:
-    def up(a: int, b: int) -> float:
+    def up(a: float, b: int) -> float:
         return -(-a // b) if whole else a / b
 
     scales = up(count, block)
