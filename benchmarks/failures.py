@@ -31,12 +31,14 @@ from ra3_lab.recording import look_at, program_record
 from ra3_lab.records import SCHEMA_VERSION, save_record, weights_digest
 from ra3_lab.resources import embedded_model_dir
 from ra3_lab.rlvr.stage import rlvr_stage, short_config
+from ra3_lab.runs import read_json
 from ra3_lab.runs.provenance import versions
 from ra3_lab.sandbox import Judge, Limits, Program, Verdict
 from ra3_lab.tasks.pipelines import Task, load_split
 from ra3_lab.trace import Trace, annotate
 
-LONG = 420
+PARTS = ("thoughts", "rewards")
+LONG = 640
 """Characters from which on the rule that pays for length gives 1."""
 
 
@@ -114,19 +116,14 @@ def pays_for_length(judge: Callable[..., Sequence[Verdict]]) -> Callable[..., li
     return each
 
 
-def main() -> None:
-    """Make all runs and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("data/records/failures.json"))
-    parser.add_argument("--updates", type=int, default=16, help="E-step updates of each watched run")
-    parser.add_argument("--programs", type=int, default=4, help="programs of an E-step update")
-    parser.add_argument("--brought-up", type=int, default=20, help="M-step updates of 16 programs before two of them")
-    parser.add_argument("--rlvr-updates", type=int, default=8)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    model, tokenizer = load_model("embedded", "cpu")
-    expert = load_split("expert")
-    watched, training = expert[:6], expert[24:]
+def about_thoughts(
+    arguments: argparse.Namespace,
+    model: Any,
+    tokenizer: LineTokenizer,
+    watched: Sequence[Task],
+    training: Sequence[Task],
+) -> dict[str, Any]:
+    """The watched runs by name."""
     corpus = [trace_of(task) for task in training]
     base = EStepConfig(updates=arguments.updates, programs=arguments.programs, group=6)
     thinker = brought_up(model, tokenizer, [every_line(task) for task in training[:320]], arguments.brought_up)
@@ -137,9 +134,13 @@ def main() -> None:
         "always thinks": (thinker, replace(base, cost=0.0)),
         "copies the next line": (copier, base),
     }
-    runs = {
+    return {
         name: watched_run(name, start, tokenizer, config, watched, corpus) for name, (start, config) in cases.items()
     }
+
+
+def about_rewards(arguments: argparse.Namespace, model: Any, tokenizer: LineTokenizer) -> list[dict[str, Any]]:
+    """The RLVR runs."""
     rlvr_runs = []
     with Judge(workers=1) as judge:
         for label, split, rule, updates, rate in (
@@ -150,6 +151,31 @@ def main() -> None:
             config = replace(config, prompts=4, precision="fp32", groups_kept=1, groups_every=max(1, updates - 1))
             tasks = list(read_task_set(f"pipelines:{split}"))
             rlvr_runs.append(rlvr_stage(model, tokenizer, tasks, (), config, rule, print, label))
+    return rlvr_runs
+
+
+def main() -> None:
+    """Make all runs and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data/records/failures.json"))
+    parser.add_argument("--updates", type=int, default=16, help="E-step updates of each watched run")
+    parser.add_argument("--programs", type=int, default=4, help="programs of an E-step update")
+    parser.add_argument("--brought-up", type=int, default=20, help="M-step updates of 16 programs before two of them")
+    parser.add_argument("--rlvr-updates", type=int, default=8)
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to run; the rest stays as it was recorded"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model, tokenizer = load_model("embedded", "cpu")
+    expert = load_split("expert")
+    watched, training = expert[:6], expert[24:]
+    before = read_json(arguments.out) if set(arguments.parts) < set(PARTS) else {"runs": {}, "rlvr_runs": []}
+    runs, rlvr_runs = before["runs"], before["rlvr_runs"]
+    if "thoughts" in arguments.parts:
+        runs = about_thoughts(arguments, model, tokenizer, watched, training)
+    if "rewards" in arguments.parts:
+        rlvr_runs = about_rewards(arguments, model, tokenizer)
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": "failures",
