@@ -4,14 +4,16 @@ import pytest
 
 from ra3_lab.explore.abstractions import abstraction_map
 from ra3_lab.explore.editor import counterfactual_editor, workbench
+from ra3_lab.explore.groups import group_browser
 from ra3_lab.explore.knobs import oracle_knobs, recorded_knobs
 from ra3_lab.explore.timeline import latent_timeline
 from ra3_lab.records import load_record
+from ra3_lab.rlvr.rollouts import read_rollouts
 
 from .conftest import SIZES, SLOW, serious_violations
 
 pytestmark = pytest.mark.browser
-NAMES = ("timeline", "map", "recorded-knobs", "oracle-knobs", "editor")
+NAMES = ("timeline", "map", "recorded-knobs", "oracle-knobs", "editor", "groups")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,7 @@ def saved(tmp_path_factory):
         "recorded-knobs": lambda: recorded_knobs(record),
         "oracle-knobs": oracle_knobs,
         "editor": editor,
+        "groups": lambda: group_browser(read_rollouts("hacking")),
     }
     pages = {}
 
@@ -124,3 +127,15 @@ def test_choosing_a_line_in_the_editor_draws_its_comparison(open_page):
     other = next(str(t) for t in range(20) if str(t) not in lines)
     page.click(f'[data-set="line={other}"]')
     assert "the notebook has them all" in page.inner_text("#missing")
+
+
+def test_opening_an_answer_shows_its_tokens(open_page):
+    page = open_page("groups")
+    before = page.inner_text("#head .tokens")
+    other = page.evaluate("""() => [...document.querySelectorAll('[data-set^="answer="]')].length""") - 1
+    page.click(f'[data-set="answer={other}"]')
+    page.wait_for_function(
+        "n => document.querySelector('#head .twin').textContent.startsWith(`Answer ${n}`)", arg=other + 1
+    )
+    assert page.get_attribute(f'[data-set="answer={other}"]', "aria-pressed") == "true"
+    assert page.inner_text("#head .tokens") and before
