@@ -47,7 +47,7 @@ def test_exported_adapters_load_with_plain_peft(embedded, name, tmp_path):
     from ra3_lab.resources import embedded_model_dir
 
     model, tokenizer = embedded
-    variant = Variant(quant="nf4", adapter=name, rank=4)
+    variant = Variant(quant="nf4", adapter=name, rank=4, compute="fp32")
     adapted = nudged(model, variant)
     export(adapted, tokenizer, tmp_path / "out", "adapter", "embedded", [])
     stored = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
@@ -67,7 +67,7 @@ def test_merged_weights_load_anywhere_and_the_merge_error_is_stated(embedded, tm
     from transformers import AutoModelForCausalLM
 
     model, tokenizer = embedded
-    adapted = nudged(model, Variant(quant="nf4", adapter="lora", rank=4))
+    adapted = nudged(model, Variant(quant="nf4", adapter="lora", rank=4, compute="fp32"))
     sequences = [IDS[0].tolist()]
     exact = export(adapted, tokenizer, tmp_path / "float", "merged", "embedded", sequences)
     rounded = export(adapted, tokenizer, tmp_path / "bf16", "merged", "embedded", sequences, dtype=torch.bfloat16)
@@ -83,7 +83,7 @@ def test_merged_weights_load_anywhere_and_the_merge_error_is_stated(embedded, tm
 
 def test_saved_adapters_come_back_bit_for_bit_and_only_onto_their_own_base(embedded, tmp_path):
     model, tokenizer = embedded
-    variant = Variant(quant="nf4", adapter="lora", rank=4)
+    variant = Variant(quant="nf4", adapter="lora", rank=4, compute="fp32")
     adapted = nudged(model, variant)
     save_model(adapted, tokenizer, tmp_path / "model")
     again = prepare(model, variant, seed=9)

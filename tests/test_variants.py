@@ -26,14 +26,14 @@ bnb = pytest.importorskip("bitsandbytes", reason="4-bit weights need the extra q
 
 WORKING = [name for name, verdict in ADAPTERS.items() if verdict.cpu == "works" and name != "none"]
 VARIANTS = [
-    *(Variant(quant="nf4", adapter=name, rank=4) for name in WORKING),
-    Variant(quant="nf4", double_quant=False, adapter="lora", rank=4),
-    Variant(quant="fp4", adapter="lora", rank=4),
-    Variant(quant="nf4", adapter="lora", rank=4, checkpointing=True),
+    *(Variant(quant="nf4", adapter=name, rank=4, compute="fp32") for name in WORKING),
+    Variant(quant="nf4", double_quant=False, adapter="lora", rank=4, compute="fp32"),
+    Variant(quant="fp4", adapter="lora", rank=4, compute="fp32"),
+    Variant(quant="nf4", adapter="lora", rank=4, checkpointing=True, compute="fp32"),
     Variant(adapter="pissa", rank=4),
     Variant(adapter="dora", rank=4),
 ]
-ESTEP = EStepConfig(updates=2, programs=2, group=3, learning_rate=1e-3, longest_thought=4)
+ESTEP = EStepConfig(updates=2, programs=4, group=4, temperature=1.5, learning_rate=1e-3, longest_thought=4)
 MSTEP = MStepConfig(updates=2, programs=2)
 
 
