@@ -6,7 +6,7 @@ Submissions are generated: students' notebooks of all assignments in turn, in wh
 wrong one (tests/course/aN.py) or left as a stub, drawn from --seed; some files are corrupt, some notebooks have deleted
 cells. They are graded by `ra3-lab course grade --workers 2` in processes of its own:
 
-1. in one go, timed (CPU seconds too, which a busy machine changes less);
+1. in one go, timed (CPU seconds too, of the grader and, apart, of each submission in the sandbox);
 2. killed (SIGKILL, the whole process group) when half of them are in the journal, then started again;
 3. a part of them with --threads 1 and 2 and ATEN_CPU_CAPABILITY default and avx2.
 
@@ -158,7 +158,7 @@ def main() -> None:
         "workers": 2,
         "seconds": round(seconds, 1),
         "seconds_each": round(seconds / options.submissions, 3),
-        "cpu_seconds": round(cpu, 1),
+        "grader_cpu_seconds_without_sandbox": round(cpu, 1),
         "load_before": round(busy, 1),
         "sandbox_cpu_seconds_each": {"median": used[len(used) // 2], "largest": used[-1]},
         "gradings_repeated": repeated,
