@@ -12,6 +12,7 @@ import ra3_lab  # noqa: F401  (sets OMP_WAIT_POLICY and GOMP_SPINCOUNT)
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 TEST_THREADS = 2
+collect_ignore_glob = ["course/*"]  # answers and a master for the course's tests, no tests themselves
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

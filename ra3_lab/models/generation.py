@@ -264,7 +264,7 @@ class Fallback:
             place = lengths + before.shape[1] - width
             uniforms = keyed_uniforms(*seeds, keys, place)
             tokens, logp = draw_with_logp(scores.cpu(), uniforms, how.temperature, banned, how.top_k, how.top_p)
-            for i in np.flatnonzero(alive):
+            for i in np.flatnonzero(alive).tolist():
                 token = int(tokens[i])
                 rows[i][0].append(token)
                 rows[i][1].append(float(logp[i]))

@@ -42,7 +42,7 @@ class Kit(NamedTuple):
 def installed() -> Kit:
     """vLLM itself. Raises NeedsExtra, with the next step, where it is not installed."""
     try:
-        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
+        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
         from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise NeedsExtra(
