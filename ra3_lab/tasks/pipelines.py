@@ -227,8 +227,9 @@ SPLITS: dict[str, Split] = {
     "rlvr": Split(302, 600, WorldConfig(steps=(5, 7))),
     "validation": Split(303, 200, WorldConfig(steps=(8, 9))),
     "test": Split(304, 300, WorldConfig(steps=(8, 9))),
+    "final": Split(719_305, 300, WorldConfig(steps=(8, 9))),
 }
-"""Shipped splits. Pre-training draws 2 to 5 steps; validation and test are longer than any training data."""
+"""Shipped splits. Pre-training draws 2 to 5 steps; validation, test and final are longer than any training data."""
 
 
 def build_splits() -> dict[str, list[Task]]:
