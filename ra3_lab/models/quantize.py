@@ -63,6 +63,18 @@ def is_quantized(model: Any) -> bool:
     return getattr(causal.config, "quantization_config", None) is not None or any(map(is_4bit, causal.modules()))
 
 
+def block_size(in_features: int, device: torch.device) -> int:
+    """Weights that share a scale: 64, and 32 on a CPU where a row is no multiple of 64.
+
+    bitsandbytes 0.50.2 unpacks such rows wrongly on a CPU (a mean error of 0.0083 instead of 0.0036 for rows of 416 normal
+    numbers with deviation 0.05); blocks that end with the row come out right.
+
+    >>> block_size(416, torch.device("cpu")), block_size(416, torch.device("cuda")), block_size(128, torch.device("cpu"))
+    (32, 64, 64)
+    """
+    return 32 if device.type == "cpu" and in_features % 64 else 64
+
+
 def quantize_linear(
     linear: torch.nn.Linear,
     quant: str,
@@ -87,6 +99,7 @@ def quantize_linear(
     layer.weight = bnb.nn.Params4bit(
         source.contiguous(),
         requires_grad=False,
+        blocksize=block_size(linear.in_features, device),
         quant_type=quant,
         compress_statistics=double_quant,
         module=layer,
@@ -116,9 +129,9 @@ def disarm(model: torch.nn.Module) -> int:
 
 def round_trip(weight: torch.Tensor, quant: str, double_quant: bool) -> torch.Tensor:
     """The float matrix that stays of `weight` after quantisation."""
-    functional = bitsandbytes().functional
+    functional, block = bitsandbytes().functional, block_size(weight.shape[-1], weight.device)
     packed, state = functional.quantize_4bit(
-        weight.contiguous(), quant_type=quant, compress_statistics=double_quant, blocksize=64
+        weight.contiguous(), quant_type=quant, compress_statistics=double_quant, blocksize=block
     )
     return functional.dequantize_4bit(packed, state)
 
