@@ -140,9 +140,9 @@ scores(looks)
 # ## Real 4-bit weights
 #
 # With bitsandbytes installed (`pip install 'ra3-lab[qlora]'`) the same model is *stored* in four bits. On a CPU this
-# works, too; the memory it saves counts on a GPU. Expect numbers close to the rounded model's, not the same ones: rows that
-# are no multiple of 64 are stored in blocks of 32 (`quantize.block_size` says why), scales and products round
-# differently, and one other token changes what follows.
+# works, too; the memory it saves counts on a GPU. Expect numbers close to the rounded model's, not the same ones:
+# rows that are no multiple of 64 are stored in blocks of 32 (`quantize.block_size` says why), scales and products
+# round differently, and one other token changes what follows.
 
 # %%
 from ra3_lab.models.quantize import NeedsExtra
