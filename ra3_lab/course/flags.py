@@ -7,6 +7,7 @@ fails there; the flag says why.
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import inspect
 import re
@@ -145,7 +146,8 @@ def _parsed(source: str) -> ast.Module:
 def _without_docstring(node: ast.stmt) -> ast.FunctionDef:
     assert isinstance(node, ast.FunctionDef)
     if ast.get_docstring(node) is not None:
-        node = ast.FunctionDef(**{**dict(ast.iter_fields(node)), "body": node.body[1:] or [ast.Pass()]})
+        node = copy.copy(node)
+        node.body = node.body[1:] or [ast.Pass()]
     return node
 
 

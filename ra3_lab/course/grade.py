@@ -113,13 +113,19 @@ class Grader:
     def grade(self, submission: Submission) -> Record:
         """The record of one submission; exercises that are not there are told about, not skipped."""
         key = key_of(submission, self.secret)
-        common = {"student": submission.student, "assignment": submission.assignment, "path": submission.path}
-        common |= {"key": key, "notes": submission.notes, "handed_in": submission.handed_in}
+        record = Record(
+            student=submission.student,
+            assignment=submission.assignment,
+            path=submission.path,
+            key=key,
+            notes=submission.notes,
+            handed_in=submission.handed_in,
+        )
         if not submission.assignment:
-            return Record(**common)
+            return record
         exercises = assignment(submission.assignment).exercises
         if not submission.cells:
-            return Record(**common, marks={one.id: Mark(0, one.points, "missing", "", False) for one in exercises})
+            return replace(record, marks={one.id: Mark(0, one.points, "missing", "", False) for one in exercises})
         marks, stuck, seconds = {}, False, 0.0
         for exercise in exercises:
             marks[exercise.id], stuck, used = self.mark(submission, exercise, stuck)
@@ -127,9 +133,9 @@ class Grader:
         notes = submission.notes
         if stuck:
             notes += ("a cell of yours never ends or ends the notebook: only imports, functions and classes were run",)
-        common["notes"] = notes
-        return Record(
-            **common,
+        return replace(
+            record,
+            notes=notes,
             marks=marks,
             answers=submission.answers,
             flags=tuple(flags(submission)),
