@@ -146,8 +146,9 @@ def _forbidden() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _also_public() -> str:
-    """Given cells of all assignments: a solution line of one may be given in another."""
-    texts = [cell.source for name in names() for cell in masters.read_master(name) if cell.mark in ("", "markdown")]
+    """Cells of all assignments that are handed out as they are: a solution line of one may be given in another."""
+    given = ("", "markdown", "show")
+    texts = [cell.source for name in names() for cell in masters.read_master(name) if cell.mark in given]
     return _squeezed("\n".join(texts))
 
 
