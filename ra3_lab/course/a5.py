@@ -105,6 +105,7 @@ def _surrogate_inputs(seed: int) -> list:
         advantage = rng.uniform(0.2, 1.5, rows) * np.where(np.arange(rows) % 2, -1, 1)
         old[1, 0] = logp[1, 0] - np.log(floor * 1.5)  # a ratio beyond the floor, at a negative advantage
         old[0, 0] = logp[0, 0] + np.log(3.0)  # far below the clip, at a positive one
+        old[2:3, 0] = logp[2:3, 0] - np.log(high * 1.1)  # above the clip, at a positive one: tells `high` from 2 - low
         logp[~mask] = 900.0  # what padding holds may be anything
         cases.append(
             [
