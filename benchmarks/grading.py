@@ -16,7 +16,6 @@ grades.csv must be the same text each time. Written to benchmarks/results/gradin
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -29,7 +28,6 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -39,18 +37,12 @@ from ra3_lab.course.registry import assignment, names
 from ra3_lab.course.secret import make
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from course_answers import answers  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results" / "grading.json"
 AGAIN = "again.txt"
 MIX = {"right": 0.6, "wrong": 0.3, "stub": 0.1}
-
-
-def answers(name: str) -> Any:
-    """The module tests/course/aN.py."""
-    spec = importlib.util.spec_from_file_location(f"answers_{name}", ROOT / "tests" / "course" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def generate(folder: Path, count: int, seed: int) -> dict[str, int]:

@@ -1,11 +1,11 @@
 """Every exercise of the course against its right and wrong answers (tests/course/aN.py), and its master notebook."""
 
-import importlib.util
+import importlib
 import json
-from functools import cache
 
 import pytest
 from conftest import REPO_ROOT
+from course_answers import answers
 
 from ra3_lab.course import masters
 from ra3_lab.course.exercise import Exercise, judge, right
@@ -15,16 +15,6 @@ from ra3_lab.course.registry import assignment, exercise, names
 FRESH_SEED = 20_261_121
 MANY_SEEDS = range(100, 112)
 EXERCISES = [one.id for name in names() for one in assignment(name).exercises]
-
-
-@cache
-def answers(name: str):
-    """tests/course/aN.py."""
-    path = REPO_ROOT / "tests" / "course" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"course_answers_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def of(asked: Exercise):

@@ -5,8 +5,8 @@ import os
 
 import pytest
 from conftest import REPO_ROOT
+from course_answers import answers
 from course_class import SECRET, hand_in
-from test_course_exercises import answers
 
 from ra3_lab.course import masters
 from ra3_lab.course.grade import grader

@@ -1,6 +1,6 @@
 """Answers to A4 that must be accepted and rejected."""
 
-from ra3_lab.course.answers import changed
+from course_answers import changed
 
 WEAVE = """
 def weave(prompt, lines, thoughts):

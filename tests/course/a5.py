@@ -1,6 +1,6 @@
 """Answers to A5 that must be accepted and rejected."""
 
-from ra3_lab.course.answers import changed
+from course_answers import changed
 
 ADVANTAGES = """
 import numpy as np

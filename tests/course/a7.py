@@ -1,6 +1,6 @@
 """Answers to A7's milestones that must be accepted and rejected."""
 
-from ra3_lab.course.answers import changed
+from course_answers import changed
 
 AFFORDABLE = """
 def affordable(plan, budget):
