@@ -1,5 +1,6 @@
 """A7: submissions are read as data, refused with a reason, ranked on fresh tasks with intervals."""
 
+import csv
 import json
 import os
 import pickle
@@ -10,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ra3_lab.cli import main
 from ra3_lab.course import rank as ranking
 from ra3_lab.course.project import BUDGET, RECORD, WEIGHTS, Refused, embedded_shapes, hand_in, read_entry
 from ra3_lab.course.rank import BASE, fresh_tasks, rank, read_all, table_rows, table_text
-from ra3_lab.course.results import SCORES
+from ra3_lab.course.results import SCORES, STUDENTS
 from ra3_lab.course.secret import Secret
 from ra3_lab.resources import embedded_model_dir
 from ra3_lab.tasks.pipelines import SPLITS, load_split
@@ -158,6 +160,31 @@ def test_the_table_ranks_and_says_how_sure_it_is(tmp_path):
     plain = table_rows(ranking.Ranking(rows, {}, 20, 1, ""), label=lambda student: f"s-{student}")
     assert plain[0]["student"] == "s-b" and json.dumps(plain)
     assert "2=" in table_text(plain) and "s-b" in table_text(plain)
+
+
+def test_purge_knows_what_a_ranking_leaves(tmp_path, monkeypatch, capsys):
+    course, out, told = tmp_path / "course", tmp_path / "ranking.csv", tmp_path / "told.json"
+    entry = read_entry(submission(tmp_path / "in" / "ada"), SMALL)
+    base = ranking.Entry(BASE, "base", 0, 0, "", "other", {})
+    rows = ranking._table([base, entry], scores(ada=9) | {BASE: scores(x=4)["x"]})
+
+    def scored(*arguments):
+        (course / SCORES).write_text("{}\n")
+        return ranking.Ranking(rows, {"ben": "no record"}, 20, 1, "")
+
+    monkeypatch.setattr(ranking, "rank", scored)
+    assert main(["course", "init", "--course", str(course)]) == 0
+    kept = {path.name for path in course.iterdir()}
+    words = ["--out", str(out), "--course", str(course), "--json", str(told)]
+    assert main(["course", "rank", str(tmp_path / "in"), *words]) == 0
+    assert "ada" not in capsys.readouterr().out + out.read_text() + told.read_text()
+    assert out.stat().st_mode & 0o077 == 0
+    pseudonyms = {row["student"] for row in json.loads(told.read_text())["rows"]} - {BASE}
+    known = {row["id"]: row["student"] for row in csv.DictReader((course / STUDENTS).open())}
+    assert {known[pseudonym] for pseudonym in pseudonyms} == {"ada"} and "ben" in known.values()
+    assert main(["course", "purge", "--course", str(course), "--yes"]) == 0
+    assert {path.name for path in course.iterdir()} == kept
+    assert {path.name for path in tmp_path.iterdir()} == {"course", "in"}
 
 
 @pytest.mark.slow

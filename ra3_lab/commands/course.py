@@ -143,7 +143,7 @@ class Leaks:
 
 @dataclass(frozen=True)
 class Purge:
-    """Remove all that tells of students: grades, pages, journal, names. The secret stays.
+    """Remove all that tells of students: grades, pages, rankings, journal, names. The secret stays.
 
     Example: ra3-lab course purge --course ~/teaching/ra3_2027 --yes
     """
@@ -253,8 +253,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
 
     secret = secrets.read(action.course)
     deadline = datetime.fromisoformat(action.deadline) if action.deadline else None
-    if action.out.suffix != ".csv" or not action.out.parent.is_dir():
-        raise ValueError(f"--out {action.out}: give the name of a .csv file in a folder that exists.")
+    _require_csv(action.out)
     for name in action.assignment:
         assignment(name)
     found, notes = find(action.submissions)
@@ -270,6 +269,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
             wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
         )
     counts = files.write(records, action.out, action.course, secret, deadline, action.names)
+    _remember_json(action)
     told = [status(record) for record in records]
     summary = {what: told.count(what) for what in sorted(set(told))}
     print(f"{action.out}: " + ", ".join(f"{count} {what}" for what, count in summary.items()))
@@ -282,14 +282,12 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
 
 def _rank(action: Rank) -> tuple[int, dict[str, Any]]:
     from ra3_lab.course import secret as secrets
-    from ra3_lab.course.rank import rank, table_rows, table_text
-    from ra3_lab.course.report import table_csv
-    from ra3_lab.course.results import remember
+    from ra3_lab.course.rank import BASE, rank, table_rows, table_text
+    from ra3_lab.course.results import write_ranking
     from ra3_lab.runs import narrator
 
     secret = secrets.read(action.course)
-    if action.out.suffix != ".csv" or not action.out.parent.is_dir():
-        raise ValueError(f"--out {action.out}: give the name of a .csv file in a folder that exists.")
+    _require_csv(action.out)
 
     def label(student: str) -> str:
         return student if action.names else secret.pseudonym(student)
@@ -297,8 +295,9 @@ def _rank(action: Rank) -> tuple[int, dict[str, Any]]:
     with narrator() as say:
         found = rank(action.submissions, secret, action.course, action.tasks, action.samples, action.isolation, say)
     rows = table_rows(found, label)
-    action.out.write_text(table_csv(list(rows[0]), rows), encoding="utf-8")
-    remember(action.course, action.out)
+    students = ({row.student for row in found.rows} | set(found.refused)) - {BASE}
+    write_ranking(rows, students, action.out, action.course, secret)
+    _remember_json(action)
     print(table_text(rows))
     refused = {label(name): reason for name, reason in found.refused.items()}
     for name, reason in refused.items():
@@ -325,11 +324,24 @@ def _purge(action: Purge) -> tuple[int, dict[str, Any]]:
 
     read(action.course)  # is it a teacher's folder?
     if not action.yes:
-        raise ValueError("this removes grades, pages, journal and names for good: give --yes. The secret stays.")
+        raise ValueError("this removes grades, pages, rankings, journal and names: give --yes. The secret stays.")
     removed = purge(action.course)
     for path in removed:
         print(f"removed {path}")
     return 0, {"removed": [str(path) for path in removed]}
+
+
+def _require_csv(out: Path) -> None:
+    if out.suffix != ".csv" or not out.parent.is_dir():
+        raise ValueError(f"--out {out}: give the name of a .csv file in a folder that exists.")
+
+
+def _remember_json(action: Grade | Rank) -> None:
+    """Tell `purge` of the file that --json is about to write."""
+    from ra3_lab.course.results import remember
+
+    if action.json is not None and action.json.suffix == ".json":
+        remember(action.course, action.json)
 
 
 def _secret(course: Path) -> Any:

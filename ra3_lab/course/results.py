@@ -4,8 +4,11 @@ COURSE/secret          never removed
 COURSE/journal.jsonl   finished submissions, with names: what a grader that was killed goes on from
 COURSE/students.csv    pseudonym -> name
 COURSE/ranking.jsonl   scores of A7's submissions by their weights, without names
+COURSE/outputs.txt     where the files below are
 GRADES.csv             the grades
 GRADES/                class.html, answers.csv, feedback/PSEUDONYM_a1.html
+RANKING.csv            the table of A7
+NAME.json              what `--json NAME.json` of either has written
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import csv
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ra3_lab.course import report
 from ra3_lab.course.grade import Record
@@ -62,6 +66,7 @@ def write(
     records: Sequence[Record], out: Path, course: Path, secret: Secret, deadline: datetime | None, names: bool
 ) -> dict[str, int]:
     """Write all files; returns how many of each."""
+    remember(course, out)
 
     def label(student: str) -> str:
         return student if names else secret.pseudonym(student)
@@ -83,11 +88,24 @@ def write(
             text = report.feedback_html(record, label(record.student), lateness.get(record.key, ""))
             _write(feedback / f"{name}_{record.assignment}.html", text)
             pages += 1
-    students = sorted({record.student for record in records} | set(known_students(course)))
-    rows = [{"id": secret.pseudonym(student), "student": student} for student in students]
-    _write(course / STUDENTS, report.table_csv(["id", "student"], rows))
-    remember(course, out)
+    _know(course, secret, {record.student for record in records})
     return {"records": len(records), "feedback": pages, "flagged": len(flags), "late": len(lateness)}
+
+
+def write_ranking(
+    rows: Sequence[dict[str, Any]], students: Iterable[str], out: Path, course: Path, secret: Secret
+) -> None:
+    """Write A7's table (`rank.table_rows`); `students`: all whose folders were read, so that pseudonyms can be told."""
+    remember(course, out)
+    _write(out, report.table_csv(list(rows[0]), rows))
+    _know(course, secret, students)
+
+
+def _know(course: Path, secret: Secret, students: Iterable[str]) -> None:
+    """Add to students.csv."""
+    names = sorted({*students, *known_students(course)})
+    rows = [{"id": secret.pseudonym(name), "student": name} for name in names]
+    _write(course / STUDENTS, report.table_csv(["id", "student"], rows))
 
 
 def known_students(course: Path) -> list[str]:
@@ -100,9 +118,10 @@ def known_students(course: Path) -> list[str]:
 
 
 def purge(course: Path) -> list[Path]:
-    """Remove all that tells of students: journal, names, grades, pages. The secret stays. Returns what was removed.
+    """Remove all that tells of students: journal, names, grades, pages, rankings. The secret stays.
 
-    Only files that grading writes are removed, by their names; folders only when they are empty then.
+    Only files that grading and ranking write are removed, by their names; folders only when they are empty then.
+    Returns what was removed.
     """
     removed = []
     for line in _outputs(course):
@@ -124,7 +143,7 @@ def purge(course: Path) -> list[Path]:
 
 
 def remember(course: Path, out: Path) -> None:
-    """Note a file of grades, so that `purge` finds it."""
+    """Note a file of grades, before it is written, so that `purge` finds it."""
     outputs = {*_outputs(course), str(out.resolve())}
     _write(course / OUTPUTS, "".join(f"{line}\n" for line in sorted(outputs)))
 
