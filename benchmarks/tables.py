@@ -17,7 +17,8 @@ import numpy as np
 import tyro
 
 from ra3_lab.evaluate.seeds import summarise_seeds
-from ra3_lab.explore.findings import arm_label
+from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.runs import read_json
 from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,8 @@ def arms(folder: str, split: str) -> str:
     """pass@1 of every arm of a study on a split."""
     table = summarise_seeds(seed_records(read_study(RESULTS / folder), split))
     rows = []
-    for arm, row in table["arms"].items():
+    for arm in in_order(table["arms"]):
+        row = table["arms"][arm]
         low, high = row["ci95_tasks"]
         rows.append(
             [
@@ -103,19 +105,37 @@ def discovery(folder: str) -> str:
 
 def trials(folder: str) -> str:
     """Every trial of the tuning."""
+    settings = {record["arm"]: record["made_by"]["config"]["midtrain"] for record in read_study(RESULTS / folder)}
     rows = [
         [
             arm_label(record["made_by"]["method"]),
-            f"{record['made_by']['config']['midtrain']['mstep']['learning_rate']:g}",
+            f"{settings[record['arm']]['mstep']['learning_rate']:g}",
+            f"{settings[record['arm']]['estep']['updates']} + {settings[record['arm']]['mstep']['updates']}",
             _percent(record["scores"]["validation"]["pass@1"]),
             ", ".join(f"{100 * look['score']:.1f}" for look in record["validation"]),
         ]
         for record in read_study(RESULTS / folder)
     ]
-    return _table(["arm", "learning rate", "validation pass@1", "at each look, %"], rows)
+    return _table(
+        ["arm", "learning rate", "E-step + M-step updates of the budget", "validation pass@1", "at each look, %"], rows
+    )
+
+
+def base() -> str:
+    """The base before mid-training by number of steps, expert data's mix of skills."""
+    rows = [
+        [str(row["steps"]), *(f"{row['pass@1'][how]:.2f}" for how in ("free", "begin", "never"))]
+        + [f"{row['think_share']:.0%}".replace("%", " %"), "" if row["apt"] is None else f"{row['apt']:.2f}"]
+        + [f"{row['line_logp'][which]:.1f}" for which in ("no_thought", "true_thoughts")]
+        for row in read_json(RESULTS / "base_model.json")["rows"]
+        if row["mix"] == "expert"
+    ]
+    columns = ["steps", "pass@1, left free", "begins with a thought", "kept from thinking", "lines with a thought"]
+    return _table([*columns, "apt thoughts", "nats without thoughts", "with true thoughts"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "base": base,
     "tuning": lambda: trials("tuning"),
     "main arms": lambda: arms("main", "test"),
     "main differences": lambda: differences("main", "test"),
