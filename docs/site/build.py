@@ -24,6 +24,7 @@ PAGES = (
     "README.md",
     "LICENSE",
     "docs/*.md",
+    "docs/course/*.md",
     "notebooks/*.ipynb",
     "notebooks/README.md",
     "data/**/README.md",
