@@ -18,7 +18,7 @@ def demo_experiment(seed: int = 0) -> ExperimentConfig:
             estep=EStepConfig(updates=32, programs=8, group=5),
             mstep=MStepConfig(updates=64, programs=16),
         ),
-        tasks=80,
+        tasks=64,
         validation_tasks=30,
         samples=4,
     )

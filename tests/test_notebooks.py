@@ -127,7 +127,9 @@ socket.socket.connect = _guard
 SPENT = """
 import json as _json, resource as _resource
 _used = [_resource.getrusage(who) for who in (_resource.RUSAGE_SELF, _resource.RUSAGE_CHILDREN)]
-print(_json.dumps({"cpu_s": sum(u.ru_utime + u.ru_stime for u in _used), "memory_kib": _used[0].ru_maxrss}))
+# ru_maxrss would count what the process was forked from
+_peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+print(_json.dumps({"cpu_s": sum(u.ru_utime + u.ru_stime for u in _used), "memory_kib": int(_peak)}))
 """
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from four_bits import mend_down_proj
 
 from ra3_lab.models import quantize
 from ra3_lab.models.adapters import prepare, target_layers
@@ -58,10 +59,7 @@ def test_exported_adapters_load_with_plain_peft(embedded, name, tmp_path):
         base = AutoModelForCausalLM.from_pretrained(
             embedded_model_dir(), quantization_config=stored, dtype=torch.float32
         )
-        for layer, given in zip(base.model.layers, model.model.layers, strict=True):
-            # rows of 416 are unpacked wrongly on a CPU by what plain transformers makes: see quantize.block_size
-            here = (variant.compute_dtype, torch.device("cpu"))
-            layer.mlp.down_proj = quantize.quantize_linear(given.mlp.down_proj, "nf4", True, *here)
+        mend_down_proj(base, model)
     again = PeftModel.from_pretrained(base, tmp_path / "out").eval()
     quantize.disarm(again)
     torch.testing.assert_close(logits(again), logits(adapted), atol=1e-4, rtol=1e-4)

@@ -75,7 +75,7 @@ def agrees(record: dict) -> None:
         assert found["count"] >= max(found["helpful"], found["distinct"], len(found["best"]))
         assert [one["gain"] for one in found["best"]] == sorted((one["gain"] for one in found["best"]), reverse=True)
     view = latent_timeline(record).view(program=0, look=len(record["looks"]) - 1)
-    assert "true step" not in view.title and record["programs"][0]["task_id"] in view.title
+    assert "true step" not in view.twin.title and record["programs"][0]["task_id"] in view.twin.title
 
 
 @pytest.mark.slow

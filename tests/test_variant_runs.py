@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from four_bits import mend_down_proj
 
 from ra3_lab.cli import main
 from ra3_lab.evaluate.latents import trace_of
@@ -82,6 +83,7 @@ def test_a_run_is_exported_as_it_was_trained(name, run_of, tmp_path):
         plain = AutoModelForCausalLM.from_pretrained(
             embedded_model_dir(), quantization_config=stored, dtype=torch.float32
         )
+        mend_down_proj(plain, load_model("embedded", "cpu")[0])
     loaded = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
     disarm(loaded)
     torch.testing.assert_close(logits(loaded), trained, atol=2e-3, rtol=2e-3)

@@ -7,6 +7,8 @@ from typing import Any
 
 STARTS = ("ntp", "ra3")
 """Arms from which RLVR starts."""
+RLVR_UPDATES = 8
+"""Updates of each."""
 RLVR_VALIDATION = 30
 """Validation tasks of the RLVR stage."""
 
@@ -61,7 +63,14 @@ def _rlvr(arm: str, model: Any, tokenizer: Any, seed: int, say: Any) -> dict[str
     tasks, validation = (list(load_tasks("pipelines", split=split)) for split in ("rlvr", "validation"))
     with Judge(isolation=for_own_model()) as judge:
         return rlvr_stage(
-            model, tokenizer, tasks, validation[:RLVR_VALIDATION], short_config(seed), judge.each, say, arm
+            model,
+            tokenizer,
+            tasks,
+            validation[:RLVR_VALIDATION],
+            short_config(seed, RLVR_UPDATES),
+            judge.each,
+            say,
+            arm,
         )
 
 
