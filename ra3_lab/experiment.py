@@ -43,10 +43,6 @@ class ExperimentConfig:
     """Which arms to run."""
     midtrain: MidtrainConfig = field(default_factory=MidtrainConfig)
     """Settings of RA3; the other arms use them too, at RA3's number of updates."""
-    ntp_learning_rate: float | None = None
-    """NTP's own M-step learning rate; None for RA3's."""
-    prior_learning_rate: float | None = None
-    """The prior arm's own M-step learning rate; None for RA3's."""
     splits: tuple[str, ...] = ("test",)
     """Held-out splits that the arms are scored on; the summary shows the first."""
     tasks: int | None = None
@@ -65,11 +61,7 @@ class ExperimentConfig:
 
 def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
     """The mid-training settings of one arm."""
-    rates = {"ntp": config.ntp_learning_rate, "prior": config.prior_learning_rate}
-    mstep = config.midtrain.mstep
-    if rates.get(arm) is not None:
-        mstep = replace(mstep, learning_rate=rates[arm])
-    return replace(config.midtrain, method=arm, seed=config.seed, mstep=mstep)
+    return replace(config.midtrain, method=arm, seed=config.seed)
 
 
 def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,7 +70,7 @@ class Lines:
             raise SandboxError((first or b"").decode("ascii", "replace") or "the program's process was not set up")
 
 
-class Running:
+class Running(ABC):
     """The processes of one run; a context manager that lets go of their channels."""
 
     lines: list[Lines]
@@ -77,20 +78,20 @@ class Running:
     output: Any = None
     """For "stdin": the program's standard output, to be read in bytes."""
 
+    @abstractmethod
     def begin(self, number: int) -> None:
         """Give process `number` its part of the job. SandboxError where it is not ready."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, kill: bool) -> list[Answer]:
         """How each process ended: {"status", "reason", "seconds", "wall"}, `status` as wait(2) has it.
 
         Without `kill` the deciding one is left to end by itself or by its limits.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of all that is open."""
-        raise NotImplementedError
 
     def __enter__(self) -> Running:
         return self
@@ -178,13 +179,14 @@ def _timed() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-class Decider:
+class Decider(ABC):
     """Decides about one job after the other."""
 
+    @abstractmethod
     def launch(self, job: Job, kind: str, given: str = "") -> Running:
         """Start the processes of one run: "calls", "arrays", "asserts", or "stdin" with the input `given`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def renew(self) -> None:
         """After a failure of the sandbox: what has been set up goes, the next run gets its own."""
 
