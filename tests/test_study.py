@@ -9,9 +9,12 @@ import pytest
 
 from ra3_lab.cli import main
 from ra3_lab.config import load_config
+from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.explore.compare import read_records
-from ra3_lab.study import StudySpec, load_spec, minutes, read_study, run_study, seed_records, spec_names
+from ra3_lab.models.load import load_model
+from ra3_lab.study import StudySpec, load_spec, minutes, model_folder, read_study, run_study, seed_records, spec_names
+from ra3_lab.tasks.pipelines import load_split
 
 TINY = {
     "title": "Tiny & short",
@@ -94,6 +97,27 @@ def test_records_become_tables_and_curves(finished):
     assert {(d["a"], d["b"]) for d in table["differences"]} == {("ra3", "ntp"), ("ra3", "base"), ("ntp", "base")}
     assert set(table["arms"]["ra3"]["by_listing"]) <= {"in order", "out of order"}
     assert [record["seed"] for record in read_records(out)] == [0, 1]
+
+
+def test_kept_models_are_those_that_were_scored(finished, tmp_path):
+    _, records = finished
+    tiny = spec(seeds=[1])
+    tiny = replace(tiny, arms=tuple(arm for arm in tiny.arms if arm.name in ("base", "ra3")))
+    leftover = model_folder(tmp_path, "ra3", 1)  # stopped after saving the model, before its record
+    leftover.mkdir(parents=True)
+    run_study(tiny, tmp_path, lambda text: None, keep_models=True)
+    model, tokenizer = load_model(leftover, "cpu")
+    scores = evaluate_programs(model, tokenizer, load_split("test")[:3], 2, seed=1, precision=tiny.midtrain.precision)
+    (row,) = (r for r in records if r["arm"] == "ra3" and r["seed"] == 1)
+    assert ["".join("01"[ok] for ok in each) for each in scores.correct.tolist()] == row["correct"]["test"]
+    assert not model_folder(tmp_path, "base", 1).exists()
+    run_study(tiny, tmp_path, lambda text: None, keep_models=True)  # nothing left to do
+
+
+def test_a_model_that_was_not_kept_is_an_error(finished):
+    out, _ = finished
+    with pytest.raises(ValueError, match="whose model was not kept: delete its line"):
+        run_study(spec(), out, lambda text: None, keep_models=True)
 
 
 def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path, capsys):

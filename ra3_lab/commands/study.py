@@ -17,6 +17,7 @@ def run(
     seeds: tuple[int, ...] | None = None,
     arms: tuple[str, ...] | None = None,
     plan: bool = False,
+    keep_models: bool = False,
     threads: int = 1,
     json: Json = None,
 ) -> int:
@@ -35,6 +36,7 @@ def run(
         seeds: Training seeds instead of the spec's.
         arms: Only these arms.
         plan: Time a few updates and print minutes per arm, and run nothing.
+        keep_models: Save every trained model in OUT/models/ARM-SEED, to start RLVR from it, say.
         threads: CPU threads.
         json: Write the tables as JSON to FILE, or to stdout; progress then goes to stderr.
     """
@@ -65,7 +67,7 @@ def run(
             return 0
         folder = out or Path("runs") / Path(spec).stem
         with narrator(15) as say:
-            records = run_study(chosen, folder, say)
+            records = run_study(chosen, folder, say, keep_models)
         tables = {split: summarise_seeds(seed_records(records, split)) for split in chosen.splits}
         for split, table in tables.items():
             write_json(folder / f"table_{split}.json", table)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ra3_lab.experiment import ArmResult, field_of, pick, run_arm
-from ra3_lab.models.load import load_model
+from ra3_lab.models.load import load_model, save_model
 from ra3_lab.runs import JsonLines, read_jsonl, write_json
 from ra3_lab.runs.files import plain
 from ra3_lab.runs.provenance import versions
@@ -18,10 +19,13 @@ from ra3_lab.study.spec import ArmSpec, StudySpec
 RECORDS = "records.jsonl"
 
 
-def run_study(spec: StudySpec, out: Path, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+def run_study(
+    spec: StudySpec, out: Path, say: Callable[[str], None] = print, keep_models: bool = False
+) -> list[dict[str, Any]]:
     """Run what `out` does not hold yet, arm by arm and seed by seed (all arms of a seed first); returns all records.
 
-    Raises ValueError where `out` holds an arm of this name that was run with other settings.
+    `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
+    an arm of this name that was run with other settings, or whose model was to be kept and is not there.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / RECORDS
@@ -38,9 +42,15 @@ def run_study(spec: StudySpec, out: Path, say: Callable[[str], None] = print) ->
                     f"{path} holds arm {arm.name!r} at seed {seed} run with other settings: rename the arm, or choose "
                     "another --out."
                 )
+            if keep_models and arm.method != "base" and not model_folder(out, arm.name, seed).exists():
+                raise ValueError(
+                    f"{path} holds arm {arm.name!r} at seed {seed}, whose model was not kept: delete its line to have "
+                    "it run again, or choose another --out."
+                )
             continue
         say(f"arm {arm.name}, seed {seed} ({number} of {len(wanted)})")
-        record = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, **_run(spec, arm, seed, say)}
+        kept = model_folder(out, arm.name, seed) if keep_models else None
+        record = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, **_run(spec, arm, seed, kept, say)}
         append(record)
         append.sync()
         records.append({**record})
@@ -49,13 +59,21 @@ def run_study(spec: StudySpec, out: Path, say: Callable[[str], None] = print) ->
     return [record for record in records if (record["arm"], record["seed"]) in keys]
 
 
-def _run(spec: StudySpec, arm: ArmSpec, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train and score one arm at one seed."""
+def model_folder(out: Path, arm: str, seed: int) -> Path:
+    """Where a study keeps the model of one arm at one seed."""
+    return out / "models" / f"{arm}-{seed}"
+
+
+def _run(spec: StudySpec, arm: ArmSpec, seed: int, keep: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train and score one arm at one seed; its model goes to `keep`."""
     start = time.perf_counter()
     model, tokenizer = load_model(arm.model, "cpu")
     config, settings = spec.experiment(arm, seed), spec.settings(arm, seed)
     tasks = field_of(config)
     result = run_arm(config, arm.name, settings, tasks, model, tokenizer, say, arm.one_latent)
+    if keep and result.trained:
+        shutil.rmtree(keep, ignore_errors=True)  # of a run that was stopped before its record was written
+        save_model(result.trained.model, tokenizer, keep)
     return _record(result) | {"minutes": round((time.perf_counter() - start) / 60, 2), "versions": versions()}
 
 
