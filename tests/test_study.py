@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,11 @@ from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.explore.compare import read_records
 from ra3_lab.models.load import load_model
+from ra3_lab.runs.files import plain
 from ra3_lab.study import StudySpec, load_spec, minutes, model_folder, read_study, run_study, seed_records, spec_names
 from ra3_lab.tasks.pipelines import load_split
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 TINY = {
     "title": "Tiny & short",
@@ -165,3 +169,23 @@ def test_bad_specs_are_refused_before_anything_is_trained(changes, message):
 def test_an_unknown_study_is_named():
     with pytest.raises(ValueError, match=r"no study called 'mian'.*main"):
         load_spec("mian")
+
+
+@pytest.mark.parametrize(
+    ("name", "records"),
+    [(path.parent.name, read_study(path.parent)) for path in sorted(RESULTS.glob("*/records.jsonl"))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_shipped_spec_is_the_one_its_records_were_made_by(name, records):
+    shipped = load_spec(name)
+    arms = {arm.name: arm for arm in shipped.arms}
+    for record in records:
+        now = json.loads(json.dumps(plain(shipped.fingerprint(arms[record["arm"]], record["seed"]))))
+        assert common(now, record["made_by"]) == common(record["made_by"], now)
+
+
+def common(one, other):
+    """`one` without the settings that `other`, made by another version, does not know."""
+    if not isinstance(one, dict):
+        return one
+    return {key: common(value, other[key]) for key, value in one.items() if key in other}
