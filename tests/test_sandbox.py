@@ -4,10 +4,24 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 import pytest
-from sandboxes import QUICK, close_judges, each_isolation, hard, judge, one, own_temporary_folder, processes, settle
+from sandboxes import (
+    ISOLATIONS,
+    QUICK,
+    close_judges,
+    each_isolation,
+    hard,
+    judge,
+    one,
+    own_temporary_folder,
+    processes,
+    python_for_anyone,
+    settle,
+)
 
 from ra3_lab.sandbox import (
     Asserts,
@@ -227,6 +241,84 @@ def test_a_judge_worker_that_dies_loses_no_finished_verdicts():
         verdicts = crew.batch(programs, QUICK, kill_one)
         assert [verdict.status for verdict in verdicts] == ["passed"] * 30
     assert len(set(killed)) == 2
+
+
+WRITES_ON = """
+import contextlib, os
+def f(x):
+    n = 0
+    while True:
+        with contextlib.suppress(OSError):
+            os.makedirs(f"d{n}/e", exist_ok=True)
+            open(f"d{n}/e/file", "w").write("x" * 5000)
+            os.chmod(f"d{n}", 0)
+        n = (n + 1) % 50
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("isolation", ["process", *ISOLATIONS])
+def test_a_worker_that_is_killed_or_hangs_leaves_no_folder(isolation, end, monkeypatch):
+    """By a real signal: first while its program writes, then while it waits for work."""
+    monkeypatch.setattr(judge_module, "SLACK_SECONDS", 0.0)
+    monkeypatch.setattr(judge_module, "STOP_SECONDS", 2.0)
+    before, others = set(os.listdir(tempfile.gettempdir())), processes()
+    with Judge(workers=1, isolation=isolation) as pool:
+        pool.batch([Program("def f(x): return 6", CALLS)])
+        waiting = len(processes())
+
+        def strike():
+            settle(lambda: len(processes()) > waiting)
+            time.sleep(0.2)
+            os.kill(pool._crew[0].process.pid, end)
+
+        striker = threading.Thread(target=strike)
+        striker.start()
+        first = pool._crew[0]
+        pool.batch([Program(WRITES_ON, CALLS)], Limits(cpu_seconds=20, scratch_mb=8, wall_seconds=1.0))
+        striker.join()
+        assert pool._crew[0] is not first, "the worker was replaced"
+        os.kill(pool._crew[0].process.pid, end)
+    assert settle(lambda: not processes() - others)
+    assert not set(os.listdir(tempfile.gettempdir())) - before
+
+
+ODD = """
+import os, sys
+sys.path.insert(0, {home!r})
+os.umask(0)
+if os.getuid() == 0:
+    os.chown(".", 65534, 65534)
+    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+from ra3_lab.sandbox.scratch import empty, remove, used_bytes
+top = os.open(".", os.O_RDONLY)
+os.makedirs("a/b/c"); open("a/b/c/file", "wb").write(bytes(1 << 20)); os.mkfifo("a/b/pipe")
+os.symlink("../outside", "link"); os.symlink("nowhere", "a/dangling"); os.mkdir("a/ \\n\\udcff")
+for name in ("a/b/c", "a/b", "a"):
+    os.chmod(name, 0o300)
+assert used_bytes(".") > 1 << 20, used_bytes(".")
+for name in ("a/b/c", "a/b", "a"):
+    os.chmod(name, 0)
+for _ in range(500):
+    os.mkdir("deep"); os.chdir("deep")
+os.fchdir(top)
+os.makedirs("whole/in"); os.chmod("whole", 0)
+assert remove("whole") and not os.path.exists("whole")
+assert empty(".") and os.listdir(".") == []
+"""
+
+
+def test_a_folder_is_emptied_whatever_a_program_has_made_of_it(tmp_path):
+    """As user 65534 where the suite is root's: root may do everything."""
+    python = python_for_anyone()
+    if python is None:
+        pytest.skip("no Python interpreter that user 65534 may run")
+    for name in ("made", "outside"):
+        (tmp_path / name).mkdir(mode=0o500 if name == "outside" else 0o700)
+    script = ODD.format(home=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run([python, "-B", "-c", script], cwd=tmp_path / "made", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500, "what a link leads to is left alone"
 
 
 @hard

@@ -42,7 +42,8 @@ def nothing_left_behind(tmp_path_factory):
 
 def overshoot(isolation, source, **limits):
     """How far past the limit that fired a program was gone: (reason, seconds), by the zygote's own clocks."""
-    judge = WorkerJudge(plan_for(isolation) | {"owner": os.getpid()})
+    told = {"owner": os.getpid(), "folders": os.path.join(os.environ["TMPDIR"], "overshoot_")}
+    judge = WorkerJudge(plan_for(isolation) | told)
     ended = []
     finish = Zygote.finish
 

@@ -1,6 +1,7 @@
 """The zygote as the judge worker sees it: start it, hand it a run with its descriptors, hear how it ended, end it.
 
-`open_run` is the one way in. Everything here is trusted code in the judge worker; what runs programs is `zygote.py`.
+`Zygote.run` begins a run and `Zygote.finish` ends it. Everything here is trusted code in the judge worker; what runs
+programs is `zygote.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 from typing import Any
 
 from ra3_lab.sandbox.deciding import Job, SandboxError
-from ra3_lab.sandbox.scratch import empty
+from ra3_lab.sandbox.scratch import remove
 
 BOOT = (
     "import sys; sys.path.insert(0, {home!r}); "
@@ -54,7 +55,8 @@ class Zygote:
         ours, theirs = socket.socketpair()
         plan = self.plan | {"scratch_mb": scratch_mb, "home": HOME}
         if not plan.get("namespaces"):
-            self.folder = tempfile.mkdtemp(prefix="ra3_sandbox_")
+            place, prefix = os.path.split(plan["folders"])
+            self.folder = tempfile.mkdtemp(prefix=prefix, dir=place)
             os.chmod(self.folder, 0o711)
             plan["scratch"] = os.path.join(os.path.realpath(self.folder), "scratch")
             os.mkdir(plan["scratch"], 0o700)
@@ -152,9 +154,5 @@ class Zygote:
             self.process.wait()
             self.process = None
         if self.folder:
-            for _ in range(50):  # a program that is just being killed may still write
-                if empty(self.folder):
-                    break
-            with contextlib.suppress(OSError):
-                os.rmdir(self.folder)
+            remove(self.folder)
             self.folder = ""

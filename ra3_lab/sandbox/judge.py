@@ -12,13 +12,17 @@ What is promised and what is not, layer by layer: docs/sandbox.md.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import secrets
 import selectors
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +33,7 @@ from ra3_lab.sandbox.checkers import parse_checker
 from ra3_lab.sandbox.isolation import plan_for
 from ra3_lab.sandbox.profiles import PROGRAM, Profile
 from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verdict
+from ra3_lab.sandbox.scratch import remove
 
 DEFAULT_LIMITS = Limits()
 STOP_SECONDS = 10.0  # a busy machine may keep a worker from removing its folder for a while
@@ -88,7 +93,9 @@ class _Worker:
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.write(json.dumps(plan | {"owner": os.getpid()}))
+        # Its zygote's folders begin so: a worker that is killed, or hangs, cannot remove them itself.
+        self.folders = os.path.join(tempfile.gettempdir(), f"ra3_sandbox_{secrets.token_hex(8)}_")
+        self.write(json.dumps(plan | {"owner": os.getpid(), "folders": self.folders}))
 
     def write(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a dead worker shows by the end of its output
@@ -108,7 +115,7 @@ class _Worker:
         return lines
 
     def stop(self) -> None:
-        """End of input: it goes by itself and removes what is its own; killed where it does not."""
+        """End of input: it goes by itself; killed where it does not. What folders it leaves are removed."""
         with contextlib.suppress(OSError):
             self.stdin.close()
         try:
@@ -117,6 +124,9 @@ class _Worker:
             self.process.kill()
             self.process.wait()
         self.stdout.close()
+        for folder in glob.glob(glob.escape(self.folders) + "*"):
+            if not remove(folder, STOP_SECONDS):
+                warnings.warn(f"the sandbox's folder {folder} could not be removed: remove it by hand.", stacklevel=2)
 
 
 class Judge:

@@ -1,47 +1,127 @@
-"""The folder that a program may write to: how much is in it, and emptying it, whatever a program has made of it."""
+"""Folders that programs write to: how much is in one, emptying it whatever a program has made of it, removing it.
+
+A program may still be at work while its folder is emptied. So nothing here changes what a path leads to that the
+program could replace by a link: folders are entered by descriptor, and links are not followed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+ENTRIES = 10_000
+TOO_MUCH = 1 << 62
+_LINK = (NotImplementedError, ValueError)  # what chmod says of one
 
 
 def used_bytes(folder: str) -> int:
-    """Bytes of disk under a folder, plus 1 KiB for each entry. Stops counting at 10,000 entries."""
+    """Bytes of disk under a folder, plus 1 KiB for each entry; folders that may not be listed are made so.
+
+    TOO_MUCH where there are ENTRIES of them, or a folder stays closed. A file that was unlinked while open is not seen.
+    """
     total, count, waiting = 0, 0, [folder]
-    while waiting and count < 10_000:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                count += 1
-                with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    total += 1024 + status.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-    return total if count < 10_000 else 1 << 62
+    while waiting:
+        try:
+            entries = _listed(waiting.pop())
+        except (PermissionError, *_LINK):
+            return TOO_MUCH
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                total += 1024 + status.st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+        count += len(entries)
+        if count >= ENTRIES:
+            return TOO_MUCH
+    return total
+
+
+def _listed(path: str) -> list[os.DirEntry[str]]:
+    """The first entries of a folder; none where it is gone."""
+    try:
+        with os.scandir(path) as entries:
+            return list(islice(entries, ENTRIES))
+    except PermissionError:
+        os.chmod(path, 0o700, follow_symlinks=False)
+        with os.scandir(path) as entries:
+            return list(islice(entries, ENTRIES))
+    except OSError:
+        return []
 
 
 def empty(folder: str) -> bool:
     """Remove all that is in a folder, however deep, however odd its modes. False where something resists."""
-    fresh = 0
-    for _ in range(1_000_000):
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return False
-        if not names:
-            return True
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                if not os.path.isdir(path) or os.path.islink(path):
-                    os.unlink(path)
-                    continue
-                os.chmod(path, 0o700)
-                for inner in os.listdir(path):  # bring it up a level: no recursion, no long paths
-                    fresh += 1
-                    os.rename(os.path.join(path, inner), os.path.join(folder, f".{os.getpid()}.{fresh}"))
-                os.rmdir(path)
-            except OSError:
-                return False
+    try:
+        with contextlib.suppress(PermissionError):
+            if not os.listdir(folder):  # mostly
+                return True
+        with _entered(folder) as top:
+            for _ in range(1_000_000):
+                names = os.listdir(top)
+                if not names:
+                    return True
+                for name in names:
+                    if not _is_folder(name, top):
+                        os.unlink(name, dir_fd=top)
+                        continue
+                    with _entered(name, top) as inside:
+                        for inner in os.listdir(inside):
+                            _bring_up(inner, inside, top)
+                    os.rmdir(name, dir_fd=top)
+    except (OSError, *_LINK):
+        return False
     return False
+
+
+def _is_folder(name: str, folder: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+@contextlib.contextmanager
+def _entered(name: str, folder: int | None = None) -> Iterator[int]:
+    """A descriptor of a folder that may be listed and changed. OSError where it is none, or not ours."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        found = os.open(name, flags, dir_fd=folder)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
+        found = os.open(name, flags, dir_fd=folder)
+    try:
+        os.fchmod(found, 0o700)
+        yield found
+    finally:
+        os.close(found)
+
+
+def _bring_up(name: str, inside: int, top: int) -> None:
+    """Move an entry up a level, where it is emptied in its turn: no recursion, no long paths."""
+    fresh = os.urandom(8).hex()  # no name that a program could have taken
+    try:
+        os.rename(name, fresh, src_dir_fd=inside, dst_dir_fd=top)
+    except PermissionError:  # a folder that may not be changed may not be moved
+        os.chmod(name, 0o700, dir_fd=inside, follow_symlinks=False)
+        os.rename(name, fresh, src_dir_fd=inside, dst_dir_fd=top)
+
+
+def remove(folder: str, seconds: float = 2.0) -> bool:
+    """Remove a folder and all that is in it, trying so long: a program that is being killed may write for a moment.
+
+    False where something of it stays.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        empty(folder)
+        try:
+            os.rmdir(folder)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > end:
+                return False
+        time.sleep(0.01)

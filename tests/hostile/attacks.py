@@ -357,6 +357,10 @@ FLOODS = {
         "        for _ in range(1000): a.write(bytes(1 << 20))\n    return 2 * x"
     ),
     "many files": "def f(x):\n    for i in range(100_000): open(str(i), 'wb').write(b'x' * 1000)\n    return 2 * x",
+    "files in a folder that cannot be listed": (
+        "import os\ndef f(x):\n    os.mkdir('closed', 0o300)\n"
+        "    for i in range(400): open(f'closed/{i}', 'wb').write(bytes(1 << 20))\n    return 2 * x"
+    ),
     "many empty files": "def f(x):\n    for i in range(100_000): open(str(i), 'wb')\n    return 2 * x",
     "a sparse file": "def f(x):\n    with open('a', 'wb') as a: a.truncate(1 << 40)\n    return 2 * x",
     "fallocate": (
