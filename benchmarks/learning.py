@@ -60,7 +60,8 @@ class Bench:
             evaluate_every=look_every,
             validation_samples=a.validation_samples,
             kl_every=0 if seed == TUNING_SEED else look_every,
-            groups_every=0,
+            groups_every=0 if seed == TUNING_SEED else updates - 1,  # the first and the last, for people to look at
+            groups_kept=1,
             precision="fp32",
         )
 
