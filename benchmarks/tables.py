@@ -1,7 +1,7 @@
-"""Write the tables of docs/study.md from the records of the studies, so that no number is copied by hand.
+"""Write the tables of docs/ from the records of studies and benchmarks, so that no number is copied by hand.
 
-    python benchmarks/tables.py            # fills in docs/study.md
-    python benchmarks/tables.py --check    # status 1 where the page is not what the records say
+    python benchmarks/tables.py            # fills in docs/results.md, docs/rlvr.md and docs/study.md
+    python benchmarks/tables.py --check    # status 1 where a page is not what the records say
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -22,7 +21,8 @@ from ra3_lab.runs import read_json
 from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "study.md"
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "study"))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -134,6 +134,49 @@ def base() -> str:
     return _table([*columns, "apt thoughts", "nats without thoughts", "with true thoughts"], rows)
 
 
+def learning() -> str:
+    """GRPO from every start: rate, final value, area, updates to the level that NTP's start ends at."""
+    record = read_json(RESULTS / "learning.json")
+    rows = []
+    for row in record["starts"]:
+        final, area, steps = row["final"], row["area"], row["steps_to_level"]
+        before = np.mean([run["validation"][0][1] for run in record["runs"][row["label"]]])
+        ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in record["runs"][row["label"]])
+        rows.append(
+            [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", _percent(before), _percent(final["mean"])]
+            + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
+            + [f"{steps:.0f}" if np.isfinite(steps) else "not reached"]
+        )
+    columns = [
+        "start",
+        "learning rate",
+        "before",
+        "after",
+        "95 % interval (seeds)",
+        "by seed, %",
+        "area under the curve",
+    ]
+    return _table([*columns, f"updates to {_percent(record['level'])}"], rows)
+
+
+def choices() -> str:
+    """Effective action set and horizon, mean over seeds."""
+    record = read_json(RESULTS / "choices.json")
+    rows = []
+    for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
+        runs = [row for row in record["rows"] if row["arm"] == arm]
+        cells = [
+            f"{np.mean([run[kind][key] for run in runs]):.1f}"
+            for kind in ("without thoughts so far", "with thoughts so far")
+            for key in ("lines", "thoughts", "lines_after_thought")
+        ]
+        lengths = [run["lines_per_thought"] for run in runs]
+        far = "" if None in lengths else f"{np.mean(lengths):.1f}"
+        rows.append([arm_label(arm), *cells, far])
+    kinds = [f"{what}{kind}" for kind in (", bare code", "") for what in ("lines", "thoughts", "lines after a thought")]
+    return _table(["arm", *kinds, "code lines a thought"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "base": base,
     "tuning": lambda: trials("tuning"),
@@ -141,6 +184,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "main differences": lambda: differences("main", "test"),
     "main latents": lambda: latents("main", "test"),
     "main discovery": lambda: discovery("main"),
+    "final arms": lambda: arms("final", "final"),
+    "final differences": lambda: differences("final", "final"),
+    "learning": learning,
+    "choices": choices,
 }
 
 
@@ -154,19 +201,21 @@ def filled(page: str) -> str:
 
 
 def main(check: bool = False) -> int:
-    """Fill in the page, or compare it with the records.
+    """Fill in the pages, or compare them with the records.
 
     Args:
-        check: Write nothing; status 1 where the page differs.
+        check: Write nothing; status 1 where a page differs.
     """
-    now = PAGE.read_text(encoding="utf-8")
-    made: Any = filled(now)
-    if check and made != now:
-        print(f"{PAGE} is not what the records say: run python benchmarks/tables.py")
-        return 1
-    if not check:
-        PAGE.write_text(made, encoding="utf-8")
-    return 0
+    differ = 0
+    for page in PAGES:
+        now = page.read_text(encoding="utf-8")
+        made = filled(now)
+        if check and made != now:
+            print(f"{page} is not what the records say: run python benchmarks/tables.py")
+            differ = 1
+        elif made != now:
+            page.write_text(made, encoding="utf-8")
+    return differ
 
 
 if __name__ == "__main__":
