@@ -146,6 +146,7 @@ def em(
     config = config or MidtrainConfig()
     if out is None:
         return midtrain(config, model, tokenizer, traces, validate, report)
+    from ra3_lab.distributed import first
     from ra3_lab.models.load import save_model
     from ra3_lab.runs import open_run, polite_stop, view_run
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
@@ -165,7 +166,7 @@ def em(
             return MidtrainResult(trained, **known, history=run.history())
         with polite_stop() as run.stop:
             result = midtrain(config, model, tokenizer, traces, validate, report, keeper=run)
-        if not (out / "model").exists():
+        if not (out / "model").exists() and first():
             save_model(result.model, tokenizer, out / "model")
         names = ("updates", "tokens", "seconds", "validation")
         run.finish({"method": config.method, **{name: getattr(result, name) for name in names}})

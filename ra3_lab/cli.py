@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "test-all": ("commands.tools:test_all", "run the tests, slow, browser and GPU ones too"),
     "lab": ("commands.tools:lab", "open JupyterLab on the notebooks"),
 }
+
+TOGETHER = ("midtrain", "rlvr")
+"""What several processes do together, under `accelerate launch`."""
 
 _USAGE = """ra3-lab: discover reasoning latents in expert code (RA3), fine-tune on them, compare with next-token
 prediction.
@@ -71,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         print(f"ra3-lab: no command {arguments[0]!r}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ and arguments[0] not in TOGETHER:
+        print(f"ra3-lab {arguments[0]} runs in one process: launch only {' and '.join(TOGETHER)}.", file=sys.stderr)
         return 2
     import tyro
 

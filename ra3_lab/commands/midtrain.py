@@ -11,7 +11,7 @@ import tyro
 
 from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.midtrain.em import MidtrainConfig
-from ra3_lab.runs import RunDirectory, model_source, narrator, open_run, polite_stop
+from ra3_lab.runs import Follower, RunDirectory, model_source, narrator, open_run, polite_stop
 
 if TYPE_CHECKING:
     from ra3_lab.midtrain.em import MidtrainResult
@@ -41,7 +41,8 @@ def run(
 ) -> int:
     """Mid-train a model on expert code; writes the model, metrics as they happen, sampled traces and a summary to OUT.
 
-    A run that was stopped (Ctrl-C) or killed goes on with --resume, to the same weights as without the break.
+    A run that was stopped (Ctrl-C) or killed goes on with --resume, to the same weights as without the break. Several
+    GPUs: `accelerate launch -m ra3_lab midtrain ...`, see docs/scaling.md.
 
     Example: ra3-lab midtrain --data mbpp.jsonl --ids 601 974 --heldout mbpp.jsonl --heldout-ids 511 600 --out runs/mbpp
 
@@ -68,6 +69,8 @@ def run(
         resume: Go on with this run; its settings, data and model must be what they were.
         json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
+    from ra3_lab.distributed import first, joined
+
     if heldout_ids is not None and heldout is None:
         raise ValueError("--heldout-ids needs --heldout FILE.")
     given = {
@@ -84,7 +87,7 @@ def run(
         "checkpoint_every": checkpoint_every,
         **asdict(config),
     }
-    with results("midtrain", json) as emit:
+    with joined(), results("midtrain", json if first() else None) as emit:
         summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
         for name, row in summary["nats_per_line"].items():
             print(
@@ -100,6 +103,7 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     import torch
 
+    from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
@@ -136,11 +140,11 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
 
         with polite_stop() as run.stop:
             result = midtrain(config, base, tokenizer, training, report=report, keeper=run)
-        return _finish(run, config, base, result, tokenizer, test, say)
+        return from_first(lambda: _finish(run, config, base, result, tokenizer, test, say))
 
 
 def _finish(
-    run: RunDirectory,
+    run: RunDirectory | Follower,
     config: MidtrainConfig,
     base: Any,
     result: MidtrainResult,

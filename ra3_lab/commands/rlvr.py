@@ -14,7 +14,7 @@ from ra3_lab.rlvr.loop import RLVRConfig
 
 if TYPE_CHECKING:
     from ra3_lab.rlvr.loop import RLVRResult
-    from ra3_lab.runs import RunDirectory
+    from ra3_lab.runs import Follower, RunDirectory
     from ra3_lab.tasks.protocol import TaskSet
 
 _DEFAULTS = RLVRConfig()
@@ -39,7 +39,8 @@ def run(
     """Train a policy by GRPO on tasks with tests; writes metrics as they happen, sampled groups, the model, a summary.
 
     Before training one group is sampled for a few tasks; where nothing could be learned the run says why and does not
-    start. A run that was stopped or killed goes on with --resume, to the same weights as without the break.
+    start. A run that was stopped or killed goes on with --resume, to the same weights as without the break. Several
+    GPUs: `accelerate launch -m ra3_lab rlvr ...`, see docs/scaling.md.
 
     Example: ra3-lab rlvr --init runs/ra3 --tasks pipelines:rlvr --out runs/ra3-rlvr --updates 50
 
@@ -63,6 +64,8 @@ def run(
         resume: Go on with this run; its settings, tasks and model must be what they were.
         json: Write the result as JSON to FILE, or to stdout; progress then goes to stderr.
     """
+    from ra3_lab.distributed import first, joined
+
     given = {
         "init": init,
         "tasks": tasks,
@@ -75,7 +78,7 @@ def run(
         "checkpoint_every": checkpoint_every,
         **asdict(config),
     }
-    with results("rlvr", json) as emit:
+    with joined(), results("rlvr", json if first() else None) as emit:
         summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
         for look in summary["validation"]:
             print(f"validation pass@1 after {look[0]:>4} updates: {look[1]:.3f}")
@@ -88,6 +91,7 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     import torch
 
+    from ra3_lab.distributed import first, from_first
     from ra3_lab.models.load import load_model
     from ra3_lab.rlvr.loop import rlvr
     from ra3_lab.runs import model_source, narrator, open_run, polite_stop, read_run, write_json
@@ -113,8 +117,9 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
         if going_on:
             inputs["preflight"] = read_run(out)["inputs"].get("preflight")
         else:
-            findings = _look_before(given, config, model, tokenizer, training, judge.each, confined, say)
-            inputs["preflight"] = findings
+            inputs["preflight"] = from_first(
+                lambda: _look_before(given, config, model, tokenizer, training, judge.each, confined, say)
+            )
         with open_run(out, "rlvr", given, inputs, given["checkpoint_every"], going_on) as run:
             say(f"{len(training)} tasks to train on, {len(looked_at)} for validation")
             try:
@@ -128,10 +133,10 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
                         judge=judge.each,
                         report=lambda record: say(in_words(record)),
                         keeper=run,
-                        save_group=_group_writer(run.path),
-                        save_bad=lambda record: write_json(run.path / "bad_batch.json", record),
+                        save_group=_group_writer(run.path) if first() else lambda record: None,
+                        save_bad=(lambda record: write_json(run.path / "bad_batch.json", record)) if first() else None,
                     )
-                return _finish(run, result, tokenizer)
+                return from_first(lambda: _finish(run, result, tokenizer))
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} The batch is in {run.path / 'bad_batch.json'}.") from error
 
@@ -165,7 +170,7 @@ def _look_before(
     return [asdict(finding) for finding in findings]
 
 
-def _finish(run: RunDirectory, result: RLVRResult, tokenizer: Any) -> dict[str, Any]:
+def _finish(run: RunDirectory | Follower, result: RLVRResult, tokenizer: Any) -> dict[str, Any]:
     """Save the model, write the summary."""
     from ra3_lab.models.load import save_model
 

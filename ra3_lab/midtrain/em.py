@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import tyro
 
+from ra3_lab.distributed import from_first, require_shares
 from ra3_lab.midtrain.baselines import Change
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.loop import Clock, EMLoop
@@ -153,13 +154,17 @@ def midtrain(
     `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each
     update; `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth
     one. With a `keeper` the run goes on from its latest state, if there is one, to the same result as without the
-    break. `annotations` (trace_id -> annotated trace) is what method annotator reads. Raises ValueError for an empty
+    break. `annotations` (trace_id -> annotated trace) is what method annotator reads. Where several processes train
+    (`ra3_lab.distributed`), all call this alike; the first one validates and monitors. Raises ValueError for an empty
     corpus and for a missing annotation.
     """
     if not corpus:
         raise ValueError("the expert corpus is empty: mid-training needs at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(corpus)]
     check_lengths([tokenizer.encode_trace(trace) for trace in corpus], model.config.max_position_embeddings, names)
+    require_shares(corpus=len(corpus), mstep__programs=config.mstep.programs)
+    if config.method == "ra3":
+        require_shares(estep__programs=config.estep.programs)
     loop, clock = EMLoop(config, model, tokenizer, corpus, annotations), Clock()
     result = MidtrainResult(loop.pi, 0, 0, 0.0, None)
     if keeper is not None and (saved := keeper.latest()) is not None:
@@ -192,7 +197,7 @@ def midtrain(
                 record = {"stage": "estep", "round": loop.round, "update": loop.estep_updates}
                 if monitor is not None and loop.estep_done % 5 == 0:
                     with clock.paused():
-                        record |= monitor(loop.q, loop.pi)
+                        record |= from_first(lambda: monitor(loop.q, loop.pi))
                 record |= estep.update(loop.choose(), loop.estep_updates)
                 loop.estep_done += 1
                 loop.estep_updates += 1
@@ -201,7 +206,7 @@ def midtrain(
             if loop.infused is None:
                 if monitor is not None and e_updates:
                     with clock.paused():
-                        look = monitor(loop.q, loop.pi)
+                        look = from_first(lambda: monitor(loop.q, loop.pi))
                     note({"stage": "monitor", "round": loop.round, "update": loop.estep_updates, **look})
                 loop.end_estep()
                 if keeper is not None and config.method != "ntp":
@@ -218,7 +223,7 @@ def midtrain(
                 last = loop.tuner.updates == loop.msteps
                 if validate is not None and (last or loop.tuner.updates % config.evaluate_every == 0):
                     with clock.paused():
-                        score = validate(loop.pi)
+                        score = from_first(lambda: validate(loop.pi))
                     note({"stage": "validation", **done, "score": score})
                     if loop.best is None or score > loop.best[0]:
                         loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ra3_lab.distributed import share, sum_gradients, summed
 from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.engines.interface import engine_of
@@ -200,12 +201,19 @@ class EStep:
         self.tokens = 0
 
     def update(self, traces: Sequence[Trace], number: int) -> dict[str, float]:
-        """One policy-gradient update on these programs; `number` keys the draws. Returns what happened."""
-        repeated = [trace for trace in traces for _ in range(self.config.group)]
+        """One policy-gradient update on these programs; `number` keys the draws. Returns what happened.
+
+        Where several processes train, all are given the same programs and each samples its share of them.
+        """
+        group = self.config.group
+        own = share([sum(map(len, trace.lines)) for trace in traces])
+        keys = [i * group + k for i in own for k in range(group)]
         engine = engine_of(self.q, self.precision, self.config.engine)
-        rollouts = sample_latents(engine, self.tokenizer, repeated, self.how, self.seed, number)
-        encoded, advantage, record = self.credit(rollouts)
-        self.accumulate(encoded, advantage)
+        repeated = [traces[key // group] for key in keys]
+        rollouts = sample_latents(engine, self.tokenizer, repeated, self.how, self.seed, number, keys)
+        encoded, advantage, counts = self.credit(rollouts)
+        self.accumulate(encoded, advantage, len(traces) * group)
+        sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         if not torch.isfinite(norm):
             rate = self.config.learning_rate
@@ -214,12 +222,19 @@ class EStep:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.tokens += sum(len(e.ids) for e in encoded)
-        return record | {"gradient_norm": float(norm)}
+        counts = summed(counts)
+        self.tokens += int(counts["tokens"])
+        return {
+            "return": counts["return"] / counts["rows"],
+            "line_logp": counts["line_logp"] / counts["rows"],
+            "think_share": counts["thoughts"] / counts["lines"],
+            "malformed": counts["malformed"] / max(counts["thoughts"], 1.0),
+            "gradient_norm": float(norm),
+        }
 
     def credit(self, rollouts: Sequence[Rollout]) -> tuple[list[Encoded], torch.Tensor, dict[str, float]]:
-        """The rollouts encoded, the advantage (B, L) of their latents, and what to report; a group's rows side by
-        side."""
+        """The rollouts encoded, the advantage (B, L) of their latents, and sums over the rollouts for the report; a
+        group's rows side by side."""
         config = self.config
         encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
         read, wasted = encoded, wasted_mask(rollouts, max(e.lines for e in encoded))
@@ -248,22 +263,26 @@ class EStep:
         if config.hindsight:  # the decision before line t is about line t - 1
             returns = torch.cat([returns[:, :1] - waste[:, :1], returns[:, :-1]], 1)
         advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists
-        record = {
-            "return": float(reward.sum() / len(encoded)),
-            "line_logp": float(under_pi.line.sum() / len(encoded)),
-            "think_share": float(under_pi.thought.sum()) / float(under_pi.exists.sum()),
-            "malformed": float(malformed.sum()) / max(float(under_pi.thought.sum()), 1.0),
+        counts = {
+            "rows": len(encoded),
+            "tokens": sum(len(e.ids) for e in encoded),
+            "return": float(reward.sum()),
+            "line_logp": float(under_pi.line.sum()),
+            "thoughts": float(under_pi.thought.sum()),
+            "lines": float(under_pi.exists.sum()),
+            "malformed": float(malformed.sum()),
         }
-        return encoded, advantage, record
+        return encoded, advantage, counts
 
-    def accumulate(self, encoded: Sequence[Encoded], advantage: torch.Tensor) -> None:
-        """Add the gradient of the loss -1/B sum_b sum_t advantage[b, t] log q(z_t | s_t) to q's parameters."""
+    def accumulate(self, encoded: Sequence[Encoded], advantage: torch.Tensor, rows: int | None = None) -> None:
+        """Add the gradient of the loss -1/B sum_b sum_t advantage[b, t] log q(z_t | s_t) to q's parameters; B is `rows`
+        where these are only some of an update's rows."""
         self.q.train()
         for group in padding_free(encoded, self.config.tokens_at_once):
             batch: Batch = collate([encoded[i] for i in group], self.tokenizer.pad)
             with autocast(self.q, self.precision):
                 scores = score_batch(self.q, batch, self.tokenizer, self.config.temperature)
             chosen = latent_logp(scores, batch)
-            loss = -(chosen * advantage[torch.from_numpy(group), : batch.lines]).sum() / len(encoded)
+            loss = -(chosen * advantage[torch.from_numpy(group), : batch.lines]).sum() / (rows or len(encoded))
             loss.backward()
         self.q.eval()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ra3_lab.distributed import collect, from_first, share
 from ra3_lab.midtrain.baselines import annotated, change_latents, resampled
 from ra3_lab.midtrain.estep import EStep, explain_before
 from ra3_lab.midtrain.mstep import FineTuner, program_order
@@ -141,7 +142,9 @@ class EMLoop:
         draw = (config.infuse_temperature, config.estep.longest_thought, config.precision, config.seed)
         if config.method == "resampled":
             estep = config.estep
-            return resampled(source, self.tokenizer, visits, estep.group, estep.cost, *draw, update=update)
+            return from_first(  # one generator keeps latents for all programs: not shared
+                lambda: resampled(source, self.tokenizer, visits, estep.group, estep.cost, *draw, update=update)
+            )
         drawn = infuse(source, self.tokenizer, visits, *draw, self.round, config.estep.engine)
         if config.method == "ra3" and config.estep.hindsight:
             drawn = [explain_before(trace) for trace in drawn]
@@ -238,11 +241,12 @@ def infuse(
     round_index: int,
     engine: str = "auto",
 ) -> list[Trace]:
-    """The traces with latents sampled from `source`, each visit anew; without a source as they are."""
-    if source is None:
+    """The traces with latents sampled from `source`, each visit anew; without a source as they are. Where several
+    processes train, each samples its share and all return the whole."""
+    if source is None or not traces:
         return traces
-    how = LatentSampling(temperature, longest_thought)
-    rollouts = sample_latents(
-        engine_of(source, precision, engine), tokenizer, traces, how, seed, 1_000_000 + round_index
-    )
-    return [rollout.trace for rollout in rollouts]
+    how, own = LatentSampling(temperature, longest_thought), share([sum(map(len, trace.lines)) for trace in traces])
+    decoder = engine_of(source, precision, engine)
+    visits = [traces[i] for i in own]
+    rollouts = sample_latents(decoder, tokenizer, visits, how, seed, 1_000_000 + round_index, own)
+    return collect(own, [rollout.trace for rollout in rollouts])

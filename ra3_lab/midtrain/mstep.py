@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ra3_lab.distributed import share, sum_gradients, summed
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.load import autocast
 from ra3_lab.models.scoring import collate, padding_free, score_batch
@@ -69,21 +70,27 @@ class FineTuner:
         return self.config.learning_rate * min(done / 0.05, 1.0) * cosine
 
     def update(self, encoded: Sequence[Encoded]) -> float:
-        """One update on these traces; returns the mean loss in nats per counted token. A non-finite loss raises."""
+        """One update on these traces; returns the mean loss in nats per counted token. A non-finite loss raises.
+
+        Where several processes train, all are given the same traces and each computes its share.
+        """
         counted = sum(int((e.roles != PROMPT).sum()) for e in encoded)
         self.model.train()
         total = 0.0
-        for group in padding_free(encoded, self.config.tokens_at_once):
-            batch = collate([encoded[i] for i in group], self.tokenizer.pad)
+        own = [encoded[i] for i in share([len(e.ids) for e in encoded])]
+        for group in padding_free(own, self.config.tokens_at_once):
+            batch = collate([own[i] for i in group], self.tokenizer.pad)
             with autocast(self.model, self.precision):
                 scores = score_batch(self.model, batch, self.tokenizer)
             loss = -(scores.token * (batch.roles[:, 1:] != PROMPT)).sum() / counted
             loss.backward()
             total += loss.item()
+        total = summed({"loss": total})["loss"]
         if not math.isfinite(total):
             raise FloatingPointError(
                 f"update {self.updates}: the loss is {total}; lower learning_rate ({self.config.learning_rate})."
             )
+        sum_gradients(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()

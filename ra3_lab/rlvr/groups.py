@@ -96,16 +96,17 @@ def draw_groups(
     seed: int,
     update: int,
     judge: JudgeAll = judge_each,
-    first_key: int = 0,
+    places: Sequence[int] | None = None,
     rows_at_once: int = 128,
 ) -> tuple[list[Group], float]:
     """`size` answers for each task, judged; and the seconds the judge took.
 
-    Answer j of the i-th task is keyed first_key + i * size + j.
+    `places` are the tasks' places among all that the update draws (default 0, 1, ...): answer j of the task at place i
+    is keyed i * size + j.
     """
     import time
 
-    keys = first_key + np.arange(len(tasks) * size).reshape(len(tasks), size)
+    keys = np.array(range(len(tasks)) if places is None else places)[:, None] * size + np.arange(size)
     stops = [task.stops for task in tasks]
     prompts = [task.prompt for task in tasks]
     completions = sample_groups(sampler, tokenizer, prompts, keys, how, seed, update, stops, rows_at_once)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from ra3_lab.distributed import collect, require_shares, share
 from ra3_lab.midtrain.em import Keeper
 from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.engines.interface import engine_of
@@ -149,17 +150,8 @@ class Standing:
         for _ in range(rounds):
             numbers = task_numbers(config.seed, len(self.tasks), self.drawn, config.prompts)
             self.drawn += len(numbers)
-            found, seconds = draw_groups(
-                sampler,
-                self.tokenizer,
-                [self.tasks[n] for n in numbers],
-                config.group,
-                config.sampling,
-                config.seed,
-                update,
-                judge,
-                first_key=len(groups) * config.group,
-            )
+            drawn = [self.tasks[n] for n in numbers]
+            found, seconds = self._sample(sampler, drawn, config.group, update, judge, len(groups))
             judging += seconds
             groups += found
             kept += [group for group in found if group.informative or not config.dynamic]
@@ -169,14 +161,30 @@ class Standing:
         sampling = time.perf_counter() - begin - judging
         return kept, {"seconds_sampling": sampling, "seconds_judging": judging, "groups_drawn": len(groups)}
 
+    def _sample(
+        self, sampler: Any, tasks: Sequence[Task], size: int, update: int, judge: JudgeAll, before: int = 0
+    ) -> tuple[list[Group], float]:
+        """Groups of `size` for these tasks, `before` having been drawn already, and the seconds of judging. Where
+        several processes train, each samples and judges its share."""
+        own, config = share([1] * len(tasks)), self.config
+        found, seconds = draw_groups(
+            sampler,
+            self.tokenizer,
+            [tasks[i] for i in own],
+            size,
+            config.sampling,
+            config.seed,
+            update,
+            judge,
+            [before + i for i in own],
+        )
+        return collect(own, found), seconds
+
     def look(self, tasks: Sequence[Task], judge: JudgeAll) -> float:
         """Validation pass@1."""
         config = self.config
         sampler = engine_of(self.grpo.model, config.precision, config.engine)
-        samples = config.validation_samples
-        groups, _ = draw_groups(
-            sampler, self.tokenizer, tasks, samples, config.sampling, config.seed, VALIDATION_KEY, judge
-        )
+        groups, _ = self._sample(sampler, tasks, config.validation_samples, VALIDATION_KEY, judge)
         rewards = [answer.reward for group in groups for answer in group.answers if answer.reward is not None]
         return float(np.mean(rewards)) if rewards else float("nan")
 
@@ -251,6 +259,7 @@ def rlvr(
     """
     if not tasks:
         raise ValueError("no tasks to train on.")
+    require_shares(prompts=config.prompts, validation_tasks=len(validation) or config.prompts)
     run = Standing(config, model, tokenizer, tasks)
     result = RLVRResult(run.grpo.model, 0, 0, 0.0)
     if keeper is not None and (saved := keeper.latest()) is not None:

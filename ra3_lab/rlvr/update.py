@@ -5,6 +5,7 @@
 The first iteration's log-probabilities are themselves `old`, so the ratio is exactly 1 there. Answers whose advantage
 is 0 have no gradient (without KL and entropy terms) and are not computed at all; when that is all of them, the
 optimiser rests, too. Micro-batches put answers of similar length together, right-padded, and change memory only.
+Where several processes train, all are given the same groups, and each computes its share of the answers.
 
 Departures from the papers: no KL term by default (as Dr. GRPO and DAPO), one iteration per rollout, log-probabilities
 at the sampling temperature (what was drawn is what is differentiated). Not here: a value model, per-token rewards.
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from ra3_lab.distributed import rank, shares, sum_gradients, summed, total
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.load import autocast
@@ -160,11 +162,12 @@ class GRPO:
         if not (in_loss or loss_config.entropy or loss_config.name == "bnpo"):
             needed &= advantage != 0
         numbers = needed.nonzero()[:, 0]
-        micro = [numbers[part] for part in micro_batches((rows.prompts + rows.lengths)[numbers], config.tokens_at_once)]
-        weights = token_weights(loss_config.name, mask, self.longest, micro)
+        every = self._parts(rows, numbers)
+        weights = token_weights(loss_config.name, mask, self.longest, [part for micro in every for part in micro])
+        micro = every[rank()]
         old: list[torch.Tensor] = []
         record: dict[str, float] = {}
-        for iteration in range(config.iterations if micro else 0):
+        for iteration in range(config.iterations if len(numbers) else 0):
             sums: dict[str, float] = {}
             self.model.train()
             for number, part in enumerate(micro):
@@ -192,6 +195,8 @@ class GRPO:
                 for key, value in found.items():
                     sums[key] = max(sums.get(key, 0.0), value) if key.endswith("_max") else sums.get(key, 0.0) + value
             self.model.eval()
+            sums = summed(sums)
+            sum_gradients(self.parameters)
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
             self._require_finite(sums["loss"], float(norm))
             for options in self.optimizer.param_groups:
@@ -218,14 +223,20 @@ class GRPO:
     @torch.no_grad()
     def _score(self, model: Any, rows: Rows) -> torch.Tensor:
         """(B, A) log-probabilities without gradient."""
-        scores = torch.zeros(rows.sampler.shape)
-        for part in micro_batches(rows.prompts + rows.lengths, self.config.tokens_at_once):
+        kind = torch.promote_types(torch.float32, next(model.parameters()).dtype)  # half types up; float64 stays
+        scores = torch.zeros(rows.sampler.shape, dtype=kind)
+        for part in self._parts(rows, torch.arange(len(rows.lengths)))[rank()]:
             some = rows.take(part)
             with autocast(model, self.precision):
                 logp, _ = answer_logps(model, some.ids, some.prompts, some.lengths, self.temperature)
-            scores = scores.to(logp)
             scores[part, : logp.shape[1]] = logp
-        return scores
+        return total(scores)
+
+    def _parts(self, rows: Rows, numbers: torch.Tensor) -> list[list[torch.Tensor]]:
+        """For every process its micro-batches of these rows, by their numbers."""
+        sizes = rows.prompts + rows.lengths
+        split = [numbers[own] for own in shares(sizes[numbers].tolist())]
+        return [[own[part] for part in micro_batches(sizes[own], self.config.tokens_at_once)] for own in split]
 
     def _require_finite(self, loss: float, norm: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):

@@ -21,11 +21,13 @@ from ra3_lab.runs.files import (
     read_jsonl,
     write_json,
 )
+from ra3_lab.runs.follower import Follower
 from ra3_lab.runs.progress import narrator
 from ra3_lab.runs.signals import Interrupted, polite_stop
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Follower",
     "Interrupted",
     "JsonLines",
     "RunDirectory",

@@ -8,7 +8,7 @@ On disk a checkpoint is a folder of two files, `tensors.safetensors` and `state.
 name, flushed to the disk and renamed, so that it is there whole or not at all; the one before it is removed after that.
 
 Only what training changes is kept: parameters that require a gradient, and buffers. Frozen weights come from the base
-model, as LoRA's do. Not handled: more than one process.
+model, as LoRA's do. Where several processes train, they all stand the same: the first one writes.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ def capture(
     for name, generator in generators.items():
         state.values[f"generator/{name}"] = generator.bit_generator.state
     state.tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        for device, tensor in enumerate(torch.cuda.get_rng_state_all()):
-            state.tensors[f"random/cuda/{device}"] = tensor
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # of the one device that this process uses
+        state.tensors["random/cuda"] = torch.cuda.get_rng_state()
     return state
 
 
@@ -124,9 +123,8 @@ def restore(
     for name, generator in generators.items():
         generator.bit_generator.state = state.values[f"generator/{name}"]
     torch.set_rng_state(state.tensors["random/cpu"])
-    for device, tensor in state.under("random/cuda").items():
-        if torch.cuda.is_available() and int(device) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(tensor, int(device))
+    if "random/cuda" in state.tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state.tensors["random/cuda"])
     return state.values["own"]
 
 

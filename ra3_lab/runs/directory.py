@@ -34,6 +34,7 @@ from ra3_lab.runs.files import (
     read_jsonl,
     write_json,
 )
+from ra3_lab.runs.follower import Follower
 from ra3_lab.runs.signals import Interrupted, StopRequest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 FREE_SETTINGS = ("checkpoint_every", "json")
 """Settings that may differ when a run goes on: they change no result."""
-NOTED_SETTINGS = ("device", "threads", "tokens_at_once", "checkpointing")
+NOTED_SETTINGS = ("device", "threads", "tokens_at_once", "checkpointing", "processes")
 """These may differ too (nested ones by their last name), but then sums are taken in another order and the last bits
 differ."""
 
@@ -83,6 +84,7 @@ class RunDirectory:
 
     def latest(self) -> TrainerState | None:
         """The state to go on from, metrics and traces being cut back to it; None where the run has to begin anew."""
+        from ra3_lab.distributed import require_same
         from ra3_lab.runs.checkpoint import latest_checkpoint, load_state
 
         found = latest_checkpoint(self.checkpoints)
@@ -92,6 +94,7 @@ class RunDirectory:
             if log.path.stat().st_size < length:
                 raise ValueError(f"{log.path} is shorter than at the checkpoint: it was cut or replaced.")
             os.truncate(log.path, length)
+        require_same("the checkpoint", state and state.step)
         if state:
             self._saved = state.step
         return state
@@ -105,10 +108,13 @@ class RunDirectory:
 
         Raises Interrupted, the state being saved, and OSError where the checkpoint cannot be written.
         """
-        asked = self.stop.signum
-        if last or asked is not None or step % self.checkpoint_every == 0:
+        from ra3_lab.distributed import everyone
+
+        asked = max(everyone(self.stop.signum or 0))  # where several processes train, all stop after the same update
+        if last or asked or step % self.checkpoint_every == 0:
             self.save(capture())
-        if asked is not None:
+        if asked:
+            everyone(None)  # none ends before the checkpoint is whole: its launcher would end this one
             raise Interrupted(self.standing(), asked)
 
     def save(self, state: TrainerState) -> None:
@@ -213,13 +219,24 @@ def open_run(
     checkpoint_every: int,
     going_on: bool,
     go_on: str = "",
-) -> Iterator[RunDirectory]:
+) -> Iterator[RunDirectory | Follower]:
     """A new run (`create_run`) or one that goes on (`resume_run`); Ctrl-C meanwhile says where it stands and how to go
-    on: raises Interrupted."""
-    if going_on:
-        run = resume_run(out, command, settings, inputs, checkpoint_every)
-    else:
-        run = create_run(out, command, settings, inputs, checkpoint_every, go_on)
+    on: raises Interrupted. Where several processes train, the first has the folder, the others get a `Follower`."""
+    from ra3_lab.distributed import first, from_first, require_same, world
+
+    require_same("the input", inputs)
+    inputs = {**inputs, "processes": world()}
+    opened: list[RunDirectory] = []
+
+    def open_folder() -> dict[str, Any]:
+        if going_on:
+            opened.append(resume_run(out, command, settings, inputs, checkpoint_every))
+        else:
+            opened.append(create_run(out, command, settings, inputs, checkpoint_every, go_on))
+        return opened[0].record
+
+    record = from_first(open_folder)
+    run = opened[0] if first() else Follower(out, record)
     with run:
         try:
             yield run
