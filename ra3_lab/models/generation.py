@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ra3_lab.models.decoder import Cache, Decoder, GroupCache
+from ra3_lab.models.engines.completer import Completer, Row, Rows
 from ra3_lab.models.sampling import draw_with_logp, keyed_uniforms
 from ra3_lab.models.tokenizer import LineTokenizer
 
@@ -89,7 +90,7 @@ def generate(
 
 @torch.no_grad()
 def sample_groups(
-    decoder: Decoder | Fallback,
+    decoder: Decoder | Completer,
     tokenizer: LineTokenizer,
     prompts: Sequence[str],
     keys: np.ndarray,
@@ -117,7 +118,7 @@ def sample_groups(
     results: list[list[Completion]] = [[] for _ in prompts]
     for begin in range(0, len(order), at_once):
         picked = order[begin : begin + at_once]
-        watch = [_StopWatch(tokenizer, stops[i]) if len(stops) else None for i in picked]
+        watch = [StopWatch(tokenizer, stops[i]) if len(stops) else None for i in picked]
         rows = decode(
             decoder, [encoded[i] for i in picked], keys[picked], how, (seed, update), tokenizer.eos, banned, watch
         )
@@ -128,11 +129,7 @@ def sample_groups(
     return results
 
 
-Rows = list[list[tuple[list[int], list[float]]]]
-"""For each prompt its samples: tokens, and the log-probability each was drawn at."""
-
-
-class _StopWatch:
+class StopWatch:
     """Sees whether the last token completed a stop. It looks at the end of the text only."""
 
     def __init__(self, tokenizer: LineTokenizer, stops: tuple[str, ...]) -> None:
@@ -153,14 +150,14 @@ class _StopWatch:
 
 
 def decode(
-    decoder: Decoder | Fallback,
+    decoder: Decoder | Completer,
     prompts: Sequence[list[int]],
     keys: np.ndarray,
     how: Sampling,
     seeds: tuple[int, int],
     eos: int,
     banned: tuple[int, ...] = (),
-    watch: Sequence[_StopWatch | None] = (),
+    watch: Sequence[StopWatch | None] = (),
 ) -> Rows:
     """Sample token by token for prompts given as ids; keys (P, G). A row ends with `eos`, at a stop, or by length."""
     if not isinstance(decoder, Decoder):
@@ -215,7 +212,7 @@ def _completion(tokenizer: LineTokenizer, ids: list[int], logp: list[float], sto
     return Completion(text, len(ids), reason != "length", reason, tuple(ids), tuple(logp))
 
 
-class Fallback:
+class Fallback(Completer):
     """The part of the decoder for a model it does not know: Hugging Face's `generate` with a static cache.
 
     The draws are the decoder's own: a logits processor takes the token that the row's key says, so a sample does not
@@ -226,38 +223,21 @@ class Fallback:
         self.model = model
         self.context: int = model.config.max_position_embeddings
 
-    def decode(
-        self,
-        prompts: Sequence[list[int]],
-        keys: np.ndarray,
-        how: Sampling,
-        seeds: tuple[int, int],
-        eos: int,
-        banned: tuple[int, ...],
-        watch: Sequence[_StopWatch | None],
-    ) -> Rows:
-        """As `decode` above."""
-        group = keys.shape[1]
-        prefixes = [prompt for prompt in prompts for _ in range(group)]
-        watches = [watch[i] if len(watch) else None for i in range(len(prompts)) for _ in range(group)]
-        flat = self.complete(prefixes, keys.ravel(), how, seeds, (eos,), banned, watches)
-        return [flat[i * group : (i + 1) * group] for i in range(len(prompts))]
-
     def complete(
         self,
-        prefixes: Sequence[Sequence[int]],
+        prefixes: Sequence[list[int]],
         keys: np.ndarray,
         how: Sampling,
         seeds: tuple[int, int],
         ends: tuple[int, ...],
         banned: tuple[int, ...] = (),
-        watches: Sequence[_StopWatch | None] = (),
-    ) -> list[tuple[list[int], list[float]]]:
-        """For each prefix (token ids) the tokens drawn after it, up to one of `ends`, and their log-probabilities."""
+        watches: Sequence[StopWatch | None] = (),
+    ) -> list[Row]:
+        """As `Completer` says, by one batch of Hugging Face's generate."""
         lengths = np.array([len(prefix) for prefix in prefixes])
         width = int(lengths.max())
         room = np.minimum(how.max_new, self.context - lengths)
-        rows: list[tuple[list[int], list[float]]] = [([], []) for _ in prefixes]
+        rows: list[Row] = [([], []) for _ in prefixes]
         alive = np.ones(len(prefixes), dtype=bool)
 
         def draw(before: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -320,14 +300,6 @@ class Fallback:
             logits_processor=[process],
             stopping_criteria=[lambda ids, _: torch.from_numpy(done()).to(ids.device)],
         )
-
-
-def end_of(tokens: list[int], eos: int, watch: _StopWatch | None) -> int:
-    """Tokens up to the end of text or the first finished stop."""
-    for n, token in enumerate(tokens, 1):
-        if token == eos or (watch is not None and watch.stopped(tokens[:n])):
-            return n
-    return len(tokens)
 
 
 def sampler_of(model: Any, dtype: torch.dtype = torch.float32) -> Decoder | Fallback:

@@ -13,39 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
+from ra3_lab.models.engines.completer import Completer
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.rollout import LatentSampling, Rollout
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, annotate, strip
-
-
-class Completer(Protocol):
-    """What is asked of the engine."""
-
-    context: int
-    """Longest sequence."""
-
-    def thinks(
-        self, prefixes: Sequence[list[int]], marker: int, temperature: float, keys: np.ndarray, seeds: tuple[int, int]
-    ) -> np.ndarray:
-        """(B,) whether `marker` is drawn after each prefix."""
-        ...
-
-    def complete(
-        self,
-        prefixes: Sequence[list[int]],
-        keys: np.ndarray,
-        how: Sampling,
-        seeds: tuple[int, int],
-        ends: tuple[int, ...],
-        banned: tuple[int, ...] = (),
-    ) -> list[tuple[list[int], list[float]]]:
-        """Tokens drawn after each prefix up to one of `ends`, and their log-probabilities."""
-        ...
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a rollout engine must do, whichever writes the tokens, and the checks that keep it honest.
+"""Rollout engines by name, and the checks that keep them honest, whichever writes the tokens.
 
 An engine holds a snapshot of a policy. It writes whole answers (`decode`, for RLVR and evaluation) and latents between
 forced lines (`latents`, for the E-step and the M-step). Three are there:

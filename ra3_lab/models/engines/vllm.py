@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ra3_lab.models.adapters import variant_of
+from ra3_lab.models.engines.completer import Completer, Row
 from ra3_lab.models.engines.interface import StaleEngine, fingerprint, require_current
 from ra3_lab.models.export import save_adapter
-from ra3_lab.models.generation import Rows, Sampling, end_of
+from ra3_lab.models.generation import Sampling, StopWatch
 from ra3_lab.models.quantize import NeedsExtra
 from ra3_lab.models.sampling import keyed_uniforms
 
@@ -52,7 +53,7 @@ def installed() -> Kit:
     return Kit(LLM, SamplingParams, LoRARequest)
 
 
-class VLLM:
+class VLLM(Completer):
     """An engine for one base model; `load` gives it a step's adapter."""
 
     def __init__(self, base: str, rank: int, context: int, kit: Kit | None = None, **settings: Any) -> None:
@@ -121,30 +122,12 @@ class VLLM:
         seeds: tuple[int, int],
         ends: tuple[int, ...],
         banned: tuple[int, ...] = (),
-    ) -> list[tuple[list[int], list[float]]]:
-        """Tokens drawn after each prefix up to one of `ends`, and their log-probabilities."""
-        return self._ask(prefixes, keys, how, seeds, ends, banned)
-
-    def decode(
-        self,
-        prompts: Sequence[list[int]],
-        keys: np.ndarray,
-        how: Sampling,
-        seeds: tuple[int, int],
-        eos: int,
-        banned: tuple[int, ...] = (),
-        watch: Sequence[Any] = (),
-    ) -> Rows:
-        """Whole answers, as `generation.decode`; what follows a stop is drawn and then dropped."""
-        group = keys.shape[1]
-        prefixes = [prompt for prompt in prompts for _ in range(group)]
-        flat = self._ask(prefixes, keys.ravel(), how, seeds, (eos,), banned)
-        rows: Rows = []
-        for number in range(len(prompts)):
-            one = flat[number * group : (number + 1) * group]
-            ends = [end_of(ids, eos, watch[number] if len(watch) else None) for ids, _ in one]
-            rows.append([(ids[:end], logp[:end]) for (ids, logp), end in zip(one, ends, strict=True)])
-        return rows
+        watches: Sequence[StopWatch | None] = (),
+    ) -> list[Row]:
+        """As `Completer` says; what follows a stop is drawn and then dropped."""
+        rows = self._ask(prefixes, keys, how, seeds, ends, banned)
+        kept = [_end(ids, watches[number] if watches else None) for number, (ids, _) in enumerate(rows)]
+        return [(ids[:end], logp[:end]) for (ids, logp), end in zip(rows, kept, strict=True)]
 
     def _ask(
         self,
@@ -154,7 +137,7 @@ class VLLM:
         seeds: tuple[int, int],
         ends: tuple[int, ...],
         banned: tuple[int, ...],
-    ) -> list[tuple[list[int], list[float]]]:
+    ) -> list[Row]:
         """One batch; every result must have been written with the adapter that is loaded."""
         if self.request is None:
             raise StaleEngine("the engine holds no adapter yet: load the policy first.")
@@ -186,3 +169,10 @@ class VLLM:
             ids = list(out.token_ids)
             rows.append((ids, [step[token].logprob for step, token in zip(out.logprobs, ids, strict=True)]))
         return rows
+
+
+def _end(tokens: list[int], watch: StopWatch | None) -> int:
+    """Tokens up to the first finished stop."""
+    if watch is None:
+        return len(tokens)
+    return next((n for n in range(1, len(tokens) + 1) if watch.stopped(tokens[:n])), len(tokens))
