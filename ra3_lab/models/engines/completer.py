@@ -43,7 +43,7 @@ class Completer(ABC):
         banned: tuple[int, ...] = (),
         watches: Sequence[StopWatch | None] = (),
     ) -> list[Row]:
-        """For each prefix the tokens drawn after it, up to one of `ends`, to a stop that its watch sees, or by length."""
+        """For each prefix the tokens drawn after it: up to one of `ends`, to a stop its watch sees, or by length."""
 
     def decode(
         self,
