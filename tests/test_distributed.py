@@ -7,9 +7,12 @@ is all that may differ, stays far below what is compared.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -24,11 +27,12 @@ from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig
 from ra3_lab.models.adapters import prepare
+from ra3_lab.models.load import save_model
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.loop import Standing, rlvr
 from ra3_lab.rlvr.losses import LOSSES, LossConfig
 from ra3_lab.rlvr.update import UpdateConfig
-from ra3_lab.runs import Interrupted, open_run, read_jsonl
+from ra3_lab.runs import Interrupted, open_run, read_json, read_jsonl, read_run
 from ra3_lab.trace import Trace
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -341,3 +345,58 @@ def test_other_commands_are_not_launched_several_times(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     assert main(["plan", "--model", "embedded"]) == 2
     assert "runs in one process: launch only midtrain and rlvr" in capsys.readouterr().err
+
+
+# --- as a user types it -------------------------------------------------------------------------------
+
+FEW = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
+MIDTRAIN = ["--rounds", "1", "--estep.updates", "2", "--estep.programs", "2", "--estep.group", "2", *FEW]
+MIDTRAIN += ["--mstep.updates", "3", "--mstep.programs", "2", "--heldout-samples", "1"]
+OWN = ["--updates", "3", "--prompts", "2", "--group", "2", "--sampling.max-new", "8", "--validation", "None", *FEW]
+OWN += ["--grpo.loss.beta", "0.1", "--grpo.loss.entropy", "0.5", "--force"]  # a gradient without any reward
+
+
+def accelerate(repo_root, *words: str) -> str:
+    """`accelerate launch` with the shipped settings; its stdout."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", str(repo_root / "docs" / "accelerate" / "processes.yaml"), "-m", "ra3_lab", *words]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_accelerate_launches_midtrain(repo_root, tiny_thinker, small_tokenizer, tmp_path):
+    from ra3_lab.cli import main
+
+    data = tmp_path / "data.jsonl"
+    codes = [f"def add(x):\n    y = x + {i}\n    return y\n" for i in range(12)]
+    data.write_text("".join(json.dumps({"code": code}) + "\n" for code in codes))
+    save_model(tiny_thinker, small_tokenizer, tmp_path / "start")
+    words = ["midtrain", "--data", str(data), "--model", str(tmp_path / "start"), *MIDTRAIN]
+    told = accelerate(repo_root, *words, "--out", str(tmp_path / "two"))
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert told.count("after   held-out log-likelihood") == 1, "only the first process speaks"
+    summaries = [read_json(tmp_path / name / "summary.json") for name in ("one", "two")]
+    for name in ("before", "after"):
+        assert summaries[1]["nats_per_line"][name] == pytest.approx(summaries[0]["nats_per_line"][name], abs=1e-3)
+    assert read_run(tmp_path / "two")["inputs"]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_accelerate_launches_rlvr(repo_root, tiny_thinker, small_tokenizer, tmp_path, capsys):
+    from ra3_lab.cli import main
+
+    start, out, tasks = tmp_path / "start", tmp_path / "run", tmp_path / "tasks.jsonl"
+    save_model(tiny_thinker, small_tokenizer, start)
+    row = {"schema_version": 1, "prompt": "def f(x):\n", "prefix": "def f(x):\n", "entry_point": "f"}
+    tasks.write_text("".join(json.dumps({**row, "task_id": f"t{i}", "pairs": [[[1], i]]}) + "\n" for i in range(3)))
+    words = ["rlvr", "--init", str(start), "--tasks", str(tasks), "--out", str(out), *OWN]
+    told = accelerate(repo_root, *words)
+    assert told.count("model, metrics and sampled groups are in") == 1
+    rows = read_jsonl(out / "metrics.jsonl")
+    assert [row["update"] for row in rows] == [0, 1, 2] and (out / "model" / "model.safetensors").exists()
+    assert len(read_jsonl(out / "groups.jsonl")) == 2, "two groups of update 0, written once"
+    assert main(["rlvr", "--resume", str(out)]) == 0
+    assert "finished already" in capsys.readouterr().out
