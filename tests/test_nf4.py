@@ -1,5 +1,7 @@
 """NF4 in plain torch against bitsandbytes, against nearest-value search, and against even spacing."""
 
+import json
+
 import pytest
 import torch
 
@@ -64,3 +66,13 @@ def test_rows_that_are_no_multiple_of_a_block_keep_their_precision():
     stored = storage.quantize_linear(linear, "nf4", True, torch.float32, torch.device("cpu"))
     for back in (storage.base_weight(stored), storage.round_trip(weight, "nf4", True)):
         assert (back - weight).abs().mean() < 0.08  # 0.068 measured; 0.166 with blocks of 64
+
+
+def test_the_page_quotes_the_fault_as_it_was_measured(repo_root):
+    measured = json.loads((repo_root / "benchmarks" / "results" / "blocks.json").read_text())
+    page = (repo_root / "docs" / "variants.md").read_text(encoding="utf-8")
+    (fault,) = [row["ratio"] for row in measured["rows"] if (row["columns"], row["block"]) == (416, 64)]
+    plain, wrong, right = (measured["nats"][key] for key in ("float", "nf4, blocks of 64", "nf4, blocks of 32"))
+    assert f"mean error is {fault:.2f} times" in page
+    assert f"fall from {plain:.2f} to {wrong:.2f} nats" in page and f"come out right ({right:.2f} nats" in page
+    assert f"({measured['programs']} programs" in page
