@@ -12,24 +12,12 @@ import argparse
 import datetime
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ra3_lab.experiment import versions
-from ra3_lab.explore import labs
-from ra3_lab.explore.abstractions import abstraction_map
-from ra3_lab.explore.compare import run_comparison
-from ra3_lab.explore.editor import counterfactual_editor, workbench
 from ra3_lab.explore.explorer import Explorer
-from ra3_lab.explore.groups import group_browser
-from ra3_lab.explore.knobs import oracle_knobs, recorded_knobs
-from ra3_lab.explore.rewards import rlvr_curves
-from ra3_lab.explore.timeline import latent_timeline
-from ra3_lab.models.load import load_model
-from ra3_lab.records import load_record
-from ra3_lab.rlvr.rollouts import read_rollouts
+from ra3_lab.explore.gallery import GALLERY
 from ra3_lab.runs import write_json
-from ra3_lab.tasks.pipelines import load_split
 
 MOST = 8  # values tried of each control
 TYPED = ("d reverse the list", "a add 3", "see above")
@@ -65,24 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results") / "explorers.json")
     out = parser.parse_args().out
-    record = load_record("em")
-    model, tokenizer = load_model("embedded", "cpu")
-    bench = workbench(model, tokenizer, record, load_split("expert"))
-    made: dict[str, Callable[[], Explorer]] = {
-        "timeline": lambda: latent_timeline(record),
-        "map": lambda: abstraction_map(record),
-        "recorded-knobs": lambda: recorded_knobs(record),
-        "oracle-knobs": oracle_knobs,
-        "comparison": lambda: run_comparison([record]),
-        "groups": lambda: group_browser(read_rollouts("hacking")),
-        "rlvr-curves": lambda: rlvr_curves(load_record("hacking")),
-        "regret-lab": labs.regret_explorer,
-        "pruning-lab": labs.pruning_explorer,
-        "horizon-lab": labs.horizon_explorer,
-        "editor": lambda: counterfactual_editor(bench),
-    }
     rows = {}
-    for name, make in made.items():
+    for name, make in GALLERY.items():
         rows[name] = measure(make())
         print(f"{name:15}", rows[name], flush=True)
     write_json(

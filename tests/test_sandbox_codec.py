@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ra3_lab.sandbox.checkers import compare
-from ra3_lab.sandbox.codec import Malformed, NotPlain, TooLarge, dumps, loads
+from ra3_lab.sandbox.codec import Malformed, NotPlain, TooLarge, dumps, loads, told
 from ra3_lab.sandbox.program import Limits
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
@@ -108,3 +108,10 @@ def test_subclasses_cross_as_the_plain_value_they_hold():
 
 def test_the_backstop_follows_the_cpu_limit():
     assert Limits(cpu_seconds=4.0).backstop == 13.0 and Limits(cpu_seconds=4.0, wall_seconds=2.0).backstop == 2.0
+
+
+def test_a_reason_shows_values_as_a_person_writes_them():
+    assert told(dumps({"a": [1, (2.5, None)]})) == "{'a': [1, (2.5, None)]}"
+    assert told(dumps("x" * 300)) == "'" + "x" * 96 + "..."
+    for text in ("[" * 300, '["list",' + "[" * 5000, "no JSON"):
+        assert len(told(text)) <= 100 and told(text)[:3] == text[:3]

@@ -95,7 +95,7 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
             )
         )
     columns = ("arm", "seeds", f"{name}, last tenth", "95 % interval", "updates", "tokens (millions)", "seconds")
-    return View(Twin(title, text.strip(), columns, tuple(rows)), figure=_figure(by_arm, name, unit, window))
+    return View(Twin(title, text.strip(), columns, tuple(rows)), figure=_figure(by_arm, unit, window))
 
 
 def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dict[str, list[list[tuple[float, float]]]]:
@@ -107,7 +107,7 @@ def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dic
     return {arm: found[arm] for arm in in_order(found)}
 
 
-def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], name: str, unit: str, window: int) -> go.Figure:
+def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], unit: str, window: int) -> go.Figure:
     """Mean curves, and bands where there are several seeds."""
     figure = go.Figure()
     for arm, runs in by_arm.items():
@@ -142,7 +142,7 @@ def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], name: str, un
             )
         )
     figure.update_xaxes(title="updates")
-    figure.update_yaxes(title=f"{name} ({unit})")
+    figure.update_yaxes(title=unit)  # the finding names the measure
     return dress(figure, "", 380)
 
 

@@ -74,6 +74,8 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
     told = [v for v in comparison.variants if v.name != "no thought"][::-1]
     values = [comparison.change(v) for v in told]
     control = ["random", "shuffled", "filler"]
+    low, high = min(0.0, *values), max(0.0, *values)
+    room = 0.14 * (high - low or 1.0)  # for the numbers at the bars' ends
     figure = go.Figure(
         go.Bar(
             x=values,
@@ -93,7 +95,10 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
         )
     )
     figure.update_xaxes(
-        title="nats gained by the governed lines against no thought", zeroline=True, zerolinecolor="#767676"
+        title="nats gained by the governed lines against no thought",
+        range=[low - (room if low < 0 else 0.0), high + room],
+        zeroline=True,
+        zerolinecolor="#767676",
     )
     figure = dress(figure, "", 120 + 34 * len(told))
     figure.update_layout(hovermode="closest", showlegend=False)

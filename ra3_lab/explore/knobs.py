@@ -124,9 +124,8 @@ def _split_figure(log_p: float, ways: Mapping[str, Bound]) -> go.Figure:
         }
         bar = go.Bar(x=values, y=names, name=name, orientation="h", marker=marker, hovertemplate="%{x:.2f} nats")
         figure.add_trace(bar)
-    ends = [names[0], names[-1]]
     line = {"color": "#B8860B", "width": 3, "dash": "dash"}
-    figure.add_trace(go.Scatter(x=[log_p, log_p], y=ends, mode="lines", name="evidence, log p(lines)", line=line))
+    figure.add_vline(log_p, line=line, name="evidence, log p(lines)", showlegend=True)
     figure.update_xaxes(title="nats a program")
     dress(figure, "", 300).update_layout(barmode="relative", hovermode="closest")
     return figure

@@ -26,7 +26,7 @@ function show() {
   }
 }
 
-document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
+document.querySelector(".controls")?.addEventListener("submit", (event) => event.preventDefault());
 for (const input of inputs) {
   input.addEventListener("input", () => {
     axes[input.dataset.axis].at = Number(input.value);

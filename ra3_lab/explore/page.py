@@ -45,14 +45,14 @@ def render_page(explorer: Explorer) -> str:
 
         plotly = f"<script>{get_plotlyjs()}</script>\n"
     fields = "".join(_field(explorer, control) for control in controls)
+    form = f'<form class="controls" aria-label="Controls">{fields}</form>\n' if fields else ""
     title = escape(explorer.title)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n<style>\n{asset('explore.css')}</style>\n{plotly}</head>\n"
         f'<body class="ra3-page">\n<main class="ra3">\n<h1>{title}</h1>\n'
-        f'<p class="intro">{escape(explorer.intro)}</p>\n<form class="controls" aria-label="Controls">{fields}</form>\n'
-        f'{note}<p id="missing" class="intro" role="status"></p>\n'
+        f'<p class="intro">{escape(explorer.intro)}</p>\n{form}{note}<p id="missing" class="intro" role="status"></p>\n'
         "<noscript><p>Moving the controls needs JavaScript; what follows is the first setting.</p></noscript>\n"
         f'<div id="head">{_initial(explorer)}</div>\n'
         '<div id="figure" class="plot" role="img" aria-label="figure"></div>\n<div id="tail"></div>\n</main>\n'

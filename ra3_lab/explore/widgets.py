@@ -65,10 +65,11 @@ class ExplorerWidget(ipywidgets.VBox):
         self._clicks = {c.name: c for c in explorer.controls if c.kind == "click"}
         self.top, self.bottom, self.answer = Pane(), Pane(), Pane()
         self.drawing = ipywidgets.Output()
-        intro = f'<h2 class="title">{escape(explorer.title)}</h2><p class="intro">{escape(explorer.intro)}</p>'
+        title = f'<h2 class="title">{escape(explorer.title)}</h2><p class="intro">{escape(explorer.intro)}</p>'
+        intro = ipywidgets.HTML(f'<div class="ra3">{title}</div>')
         controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap"})
         buttons = tuple(ipywidgets.Button(description=a.label, layout={"width": "auto"}) for a in explorer.actions)
-        parts = (Pane(html=intro), controls, self.top, self.drawing, self.bottom)
+        parts = (intro, controls, self.top, self.drawing, self.bottom)
         super().__init__((*parts, ipywidgets.HBox(buttons), self.answer) if buttons else parts)
         for button, action in zip(buttons, explorer.actions, strict=True):
             button.on_click(self.guarded(lambda _, action=action: self.act(action), self.answer))

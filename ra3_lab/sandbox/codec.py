@@ -13,6 +13,7 @@ Malformed. Equal text means equal values, not the other way round: dicts keep th
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +128,18 @@ def loads(text: str | bytes, refer: Callable[[Any], Any] | None = None) -> Any:
         return _decode(json.loads(text), refer, 0)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Malformed(f"{type(error).__name__}: {error}"[:200]) from None
+
+
+def told(text: str, longest: int = 100) -> str:
+    """Coded data as a person would write it, cut at `longest` characters; long text is not decoded for that.
+
+    >>> told(dumps([4, (1, "a")]))
+    "[4, (1, 'a')]"
+    """
+    if len(text) <= 20 * longest:
+        with contextlib.suppress(Malformed):
+            text = repr(loads(text))
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _decode(coded: Any, refer: Callable[[Any], Any] | None, depth: int) -> Any:

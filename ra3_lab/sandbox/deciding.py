@@ -240,7 +240,8 @@ class Decider(ABC):
             if right(job["checker"], job["expected"][number], got):
                 return True
             arguments, expected = job["inputs"][number], job["expected"][number]
-            wrong = f"call {number}: {arguments:.100} gave {got:.100}, expected {expected:.100}"
+            called, gave, wanted = map(codec.told, (arguments, got, expected))
+            wrong = f"call {number}: {called} gave {gave}, expected {wanted}"
             return False
 
         status, text, child = self.call(job, "calls", take)

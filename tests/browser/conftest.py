@@ -1,5 +1,6 @@
 """A real browser: Debian's or anybody's Chromium, driven by playwright; and a JupyterLab on loopback."""
 
+import json
 import os
 import shutil
 import socket
@@ -55,9 +56,14 @@ def lab_url(tmp_path_factory) -> str:
     pytest.importorskip("jupyterlab", reason='JupyterLab is missing: pip install -e ".[notebook]"')
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPO_ROOT / "notebooks", home / "notebooks")
-    tracker = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    tracker.parent.mkdir(parents=True)
-    tracker.write_text('{"windowingMode": "none"}')  # every cell is in the page, also those out of sight
+    settings = {
+        "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also those out of sight
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # nothing pops up
+    }
+    for name, values in settings.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

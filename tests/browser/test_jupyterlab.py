@@ -8,6 +8,9 @@ from .conftest import SIZES, SLOW, serious_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+GAVE_UP = "Failed to initialize model"
+"""anywidget's words where a widget's script took more than 2 s to load, which it allows no longer. A reader on such a
+machine runs the cell again (docs/install.md), and so do these tests."""
 KERNEL_READY = """async () => {
   await jupyterapp.restored;
   const context = jupyterapp.shell.currentWidget.sessionContext;
@@ -21,7 +24,7 @@ def lab(browser, lab_url):
     """Opens a notebook, runs all cells and gives the page; fails at the end if a page of ours raised an error."""
     problems = []
 
-    def opened(name):
+    def opened(name, run=True):
         context = browser.new_context(viewport={"width": SIZES[0][0], "height": SIZES[0][1]}, reduced_motion="reduce")
         page = context.new_page()
         page.set_default_timeout(SLOW)
@@ -31,15 +34,26 @@ def lab(browser, lab_url):
         page.goto(f"{lab_url}/lab/workspaces/{name}/tree/{name}.ipynb", wait_until="domcontentloaded")
         page.wait_for_selector(f"{NOTEBOOK} .jp-CodeCell")
         page.evaluate(KERNEL_READY)  # cells that are run before the kernel is there are not run at all
-        page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        prompts = f"[...document.querySelectorAll('{NOTEBOOK} .jp-CodeCell .jp-InputPrompt')]"
-        page.wait_for_function(f"{prompts}.every((one) => /\\[\\d+\\]/.test(one.textContent))", timeout=600_000)
-        assert page.locator(f"{NOTEBOOK} [data-mime-type='application/vnd.jupyter.error']").count() == 0
-        assert page.locator(f"{NOTEBOOK} .ra3 .error").count() == 0
+        if run:
+            run_all(page)
+            if late := [problem for problem in problems if GAVE_UP in problem]:
+                print(f"{name}: {len(late)} widgets gave up on a busy machine; the cells are run again")
+                problems[:] = [problem for problem in problems if problem not in late]
+                run_all(page)
         return page
 
     yield opened
     assert not problems
+
+
+def run_all(page):
+    """Run all cells, to the end of the last one; no cell and no explorer shows an error."""
+    page.evaluate("void jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    prompts = f"[...document.querySelectorAll('{NOTEBOOK} .jp-CodeCell .jp-InputPrompt')]"
+    page.wait_for_function(f"{prompts}.every((one) => /\\[\\d+\\]/.test(one.textContent))", timeout=600_000)
+    assert page.locator(f"{NOTEBOOK} [data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.locator(f"{NOTEBOOK} .ra3 .error").count() == 0
 
 
 def explorer(page, title):
@@ -78,18 +92,34 @@ def run_cell_with(page, text):
 
 
 def shots(page, box, name, artefacts):
-    """Screenshots of an explorer in both themes, at both widths."""
+    """Screenshots of an explorer in both themes, at both widths, without the file browser beside it."""
+    page.evaluate("jupyterapp.shell.collapseLeft()")
     for theme, scheme in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
         page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
         page.wait_for_selector(
             f"body[data-jp-theme-light={'true' if scheme == 'light' else 'false'}]", state="attached"
         )
-        for size in SIZES:
-            page.set_viewport_size({"width": size[0], "height": size[1]})
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(500)
+            # A window in which the whole explorer has room: what is scrolled out of sight is not in a picture.
+            page.set_viewport_size({"width": width, "height": int(box.bounding_box()["height"]) + 400})
+            box.scroll_into_view_if_needed()
             page.wait_for_timeout(1_000)
-            box.screenshot(path=artefacts / f"lab-{name}-{scheme}-{size[0]}.png")
+            box.screenshot(path=artefacts / f"lab-{name}-{scheme}-{width}.png")
         assert not serious_violations(page, f"{NOTEBOOK} .ra3")
     page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
+
+
+def test_00_the_tour_runs_and_its_timeline_is_dragged_and_clicked(lab):
+    page = lab("00_tour")
+    box = explorer(page, "Latent timeline")
+    drag(page, box, "Training", 0.0)
+    box.locator(".finding", has_text="round 1, E-step update 0").wait_for()
+    box.locator('[data-set="line=4"]').click()
+    box.locator('[data-when="line=4"]').wait_for(state="visible")
+    runs = explorer(page, "Run comparison")
+    assert "M-step loss" in runs.locator(".finding").first.inner_text()
 
 
 def test_05_the_timeline_follows_the_slider_and_hears_clicks(lab, artefacts):

@@ -2,45 +2,22 @@
 
 import pytest
 
-from ra3_lab.explore.abstractions import abstraction_map
-from ra3_lab.explore.editor import counterfactual_editor, workbench
-from ra3_lab.explore.groups import group_browser
-from ra3_lab.explore.knobs import oracle_knobs, recorded_knobs
-from ra3_lab.explore.timeline import latent_timeline
-from ra3_lab.records import load_record
-from ra3_lab.rlvr.rollouts import read_rollouts
+from ra3_lab.explore.gallery import GALLERY
 
 from .conftest import SIZES, SLOW, serious_violations
 
 pytestmark = pytest.mark.browser
-NAMES = ("timeline", "map", "recorded-knobs", "oracle-knobs", "editor", "groups")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Explorer name -> its page on disk, made when first asked for."""
-    folder, record = tmp_path_factory.mktemp("pages"), load_record("em")
-
-    def editor():
-        from ra3_lab.models.load import load_model
-        from ra3_lab.tasks.pipelines import load_split
-
-        model, tokenizer = load_model("embedded", "cpu")
-        return counterfactual_editor(workbench(model, tokenizer, record, load_split("expert")), exported=1)
-
-    makers = {
-        "timeline": lambda: latent_timeline(record),
-        "map": lambda: abstraction_map(record),
-        "recorded-knobs": lambda: recorded_knobs(record),
-        "oracle-knobs": oracle_knobs,
-        "editor": editor,
-        "groups": lambda: group_browser(read_rollouts("hacking")),
-    }
+    folder = tmp_path_factory.mktemp("pages")
     pages = {}
 
     def get(name):
         if name not in pages:
-            pages[name] = makers[name]().save(folder / f"{name}.html")
+            pages[name] = GALLERY[name]().save(folder / f"{name}.html")
         return pages[name]
 
     return get
@@ -71,7 +48,7 @@ def open_page(browser, saved):
     assert not problems
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GALLERY)
 def test_a_page_is_accessible_and_fits_in_light_and_dark(name, open_page, artefacts):
     for scheme in ("light", "dark"):
         for size in SIZES:
