@@ -9,6 +9,8 @@ import pytest
 from ra3_lab.explore import labs
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
 from ra3_lab.explore.compare import read_records, run_comparison
+from ra3_lab.explore.curves import draw_estep, draw_mstep, run_record
+from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.findings import Twin, number
 from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
@@ -296,3 +298,32 @@ def test_text_controls_take_one_short_line():
         with pytest.raises(ValueError, match="one line of 200 characters"):
             explorer.set(t=bad)
     assert "Only in the notebook, where a model runs: t" in explorer.to_html()
+
+
+# --- curves -------------------------------------------------------------------------------------------
+
+
+def test_curves_of_a_run_come_from_its_folder_while_it_is_written(tmp_path):
+    (tmp_path / "run.json").write_text('{"schema_version": 1, "settings": {"method": "ra3"}}')
+    estep = {"schema_version": 1, "stage": "estep", "round": 0, "return": -4.0, "think_share": 0.1}
+    mstep = {"schema_version": 1, "stage": "mstep", "round": 0, "update": 1, "loss": 0.25}
+    rows = [estep | {"update": 0}, estep | {"update": 1, "return": -3.0}, mstep]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"torn')
+    record = run_record(tmp_path)
+    assert "rose from −4.0 to −3.0" in draw_estep(record).twin.title
+    assert "0.250" in draw_mstep(record).twin.title
+    with pytest.raises(FileNotFoundError, match="is no run directory"):
+        run_record(tmp_path / "nothing")
+
+
+def test_discovery_averages_over_seeds_and_draws_each():
+    looks = [(0, 0, 0.4), (0, 5, 0.8), (1, 5, 1.0)]
+    seeds = [
+        {"monitor": [{"round": r, "update": u, "return": -1.0, "f1": f1 - d, "think_share": 0.2} for r, u, f1 in looks]}
+        for d in (0.0, 0.2)
+    ]
+    view = draw_discovery(seeds)
+    assert view is not None and "F1 rose from 0.30 to 0.90" in view.twin.title and "2 seeds" in view.twin.text
+    alone = draw_discovery(seeds[:1])
+    assert alone is not None and len(view.figure.data) == len(alone.figure.data) + 6, "three lines a seed"
+    assert draw_discovery([{"monitor": []}]) is None

@@ -131,6 +131,7 @@ def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path
     assert main(["study", str(path), "--out", str(out), "--json", str(tmp_path / "found.json")]) == 0
     page = (out / "report.html").read_text()
     assert "<h1>Tiny &amp; short</h1>" in page and "the method" in page and "Paired differences" in page
+    assert "E-step: return on held-out programs" in page and "Means over 2 seeds" in page
     assert "http://" not in page.split("<script")[0] and "src=" not in page.split("<script")[0]
     assert json.loads((tmp_path / "found.json").read_text())["tables"]["test"]["seeds"] == [0, 1]
     assert "ra3 - ntp" in capsys.readouterr().out

@@ -72,7 +72,7 @@ def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
         (2, watched or trained, "think_share", 100, "lines with a thought", ("#009E73", "diamond", "dash")),
     ]
     for panel, rows, key, scale, label, (color, marker, dash) in panels:
-        x, y = _by_round(rows, key, scale)
+        x, y = by_round(rows, key, scale)
         if any(value is not None for value in y):
             mode = "lines" if rows is trained else "lines+markers"
             trace = go.Scatter(
@@ -139,7 +139,7 @@ def _line(arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, ho
     )
 
 
-def _by_round(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[list, list]:
+def by_round(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[list, list]:
     """Points of a curve, cut between rounds."""
     x: list[Any] = []
     y: list[Any] = []

@@ -10,6 +10,7 @@ from typing import Any
 from plotly.io import to_html
 
 from ra3_lab.explore.compare import MEASURES, draw_runs
+from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.findings import MISSING, arm_label, curves, is_number, number
 from ra3_lab.explore.markup import data_table, interval_drawing, section
 from ra3_lab.study import StudySpec, seed_records
@@ -94,15 +95,22 @@ def _latents(table: Mapping[str, Any]) -> str:
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> str:
-    """Learning curves over updates."""
-    parts = []
-    for measure, (key, *_) in MEASURES.items():
-        if any(curves(record, measure, key) for record in records):
-            view = draw_runs(records, measure, 5)
-            parts.append(f"<h3>{escape(view.twin.title)}</h3>\n<p>{escape(view.twin.text)}</p>")
-            first = not any("<script" in part for part in parts)
-            config = {"displayModeBar": False, "responsive": True}
-            parts.append(to_html(view.figure, config, full_html=False, include_plotlyjs=first))
+    """Learning curves over updates: the E-step's, then those of all arms."""
+    views = [draw_discovery(records)]
+    views += [
+        draw_runs(records, measure, 5)
+        for measure, (key, *_) in MEASURES.items()
+        if any(curves(record, measure, key) for record in records)
+    ]
+    parts: list[str] = []
+    for view in filter(None, views):
+        view.figure.update_layout(title=None, margin_t=44)  # the heading says it, and wraps
+        config = {"displayModeBar": False, "responsive": True}
+        figure = to_html(view.figure, config, include_plotlyjs=not parts, full_html=False)
+        parts.append(
+            f"<figure><figcaption><h3>{escape(view.twin.title)}</h3><p>{escape(view.twin.text)}</p></figcaption>"
+            f'<div class="plot">{figure}</div>{view.tail()}</figure>'
+        )
     return section("curves", "Learning curves", "\n".join(parts)) if parts else ""
 
 
