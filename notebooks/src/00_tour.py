@@ -7,12 +7,13 @@
 #
 # **After this notebook you can** say in your own words what RA3 does and why, and know where to read on.
 #
-# About 2 minutes of computing on two CPU cores and ten of reading, 1 GB of memory, no network. You need some Python.
+# About half a minute of computing on two CPU cores and ten of reading, 1 GB of memory, no network. You need some
+# Python.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("00 Tour", minutes=2, memory_gb=1, preset="embedded")
+lab = start("00 Tour", minutes=0.5, memory_gb=1, preset="embedded")
 
 # %% [markdown]
 # ## 1 · Expert code
@@ -103,7 +104,7 @@ run_comparison([run])
 # ## 7 · Does it write better programs?
 #
 # That is the question that counts, and it is answered by running programs on tests. `ra3-lab demo` does it live in
-# about five minutes and writes a report; the README has a table with its numbers, and says how to read them. A short
+# about seven minutes and writes a report; the README has a table with its numbers, and says how to read them. A short
 # run does not settle it: look at the intervals.
 #
 # Here is one program from the base model, judged outside this process:

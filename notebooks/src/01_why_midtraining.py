@@ -9,12 +9,12 @@
 # and what it has not learned; and explain why a small set of long actions may be worth an error that never goes
 # away.
 #
-# About 1 minute on two CPU cores, 1 GB of memory, no network.
+# About half a minute on two CPU cores, 0.5 GB of memory, no network.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("01 Why mid-training", minutes=1, memory_gb=1)
+lab = start("01 Why mid-training", minutes=0.5, memory_gb=0.5)
 
 # %% [markdown]
 # ## The words

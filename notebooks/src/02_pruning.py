@@ -7,12 +7,12 @@
 # **After this notebook you can** derive the bound N ≥ (k ln|Z| + ln(1/δ)) / σ; say what each letter is; and tell the
 # difference between what a bound asks for and what is needed.
 #
-# About 1 minute on two CPU cores, 1 GB of memory, no network. 01 defines the words.
+# About half a minute on two CPU cores, 0.5 GB of memory, no network. 01 defines the words.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("02 Pruning efficiency", minutes=1, memory_gb=1)
+lab = start("02 Pruning efficiency", minutes=0.5, memory_gb=0.5)
 
 # %% [markdown]
 # ## The argument, in four steps

@@ -7,12 +7,12 @@
 # **After this notebook you can** compute the contraction of a set of options and its effective horizon; predict how
 # many sweeps of value iteration are needed; and say what one primitive action left in the set does to the guarantee.
 #
-# About 1 minute on two CPU cores, 1 GB of memory, no network. 01 defines options.
+# About half a minute on two CPU cores, 1 GB of memory, no network. 01 defines options.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("03 Horizon effects", minutes=1, memory_gb=1)
+lab = start("03 Horizon effects", minutes=0.5, memory_gb=1)
 
 # %% [markdown]
 # ## One number: γ̄

@@ -9,12 +9,13 @@
 # **After this notebook you can** compute the bound of a two-line program by hand; say what the sticky prior asks for a
 # new thought; tell what a causal choice of thoughts loses; and translate between the prior's alpha and the price c.
 #
-# About 1 minute on two CPU cores, 1 GB of memory, no network. You need to know what a logarithm and a probability are.
+# About half a minute on two CPU cores, 0.5 GB of memory, no network. You need to know what a logarithm and a
+# probability are.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("04 The temporal ELBO", minutes=1, memory_gb=1)
+lab = start("04 The temporal ELBO", minutes=0.5, memory_gb=0.5)
 
 # %% [markdown]
 # ## A program with a hidden thought, by hand

@@ -7,13 +7,13 @@
 # **After this notebook you can** say what a thought earns and why; compute an advantage by hand; run one E-step update
 # and read its numbers; tell from a run's record whether thoughts have found the structure of the programs.
 #
-# About 2 minutes on two CPU cores, 1 GB of memory, no network. Read 04 first if the words "latent" and "lower bound"
-# are new to you.
+# About half a minute on two CPU cores, 1 GB of memory, no network. Read 04 first if the words "latent" and "lower
+# bound" are new to you.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("05 The E-step", minutes=2, memory_gb=1, preset="embedded")
+lab = start("05 The E-step", minutes=0.5, memory_gb=1, preset="embedded")
 
 # %% [markdown]
 # ## The words

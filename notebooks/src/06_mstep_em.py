@@ -8,12 +8,12 @@
 # **After this notebook you can** say what is equal and what differs between the arms; run an M-step by hand; read a
 # loss curve of annotated code without being fooled; and measure the likelihood of code under a model that may think.
 #
-# About 2 minutes on two CPU cores, 1 GB of memory, no network. 05 explains the E-step.
+# About 1 minute on two CPU cores, 1.5 GB of memory, no network. 05 explains the E-step.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("06 M-step and EM", minutes=2, memory_gb=1, preset="embedded")
+lab = start("06 M-step and EM", minutes=1, memory_gb=1.5, preset="embedded")
 run = lab.record("em")
 
 # %% [markdown]

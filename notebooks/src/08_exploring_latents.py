@@ -8,12 +8,12 @@
 # thought by likelihood and by pass rate, and say why the two may disagree; and describe what kinds of thoughts a run
 # found.
 #
-# About 2 minutes on two CPU cores, 1 GB of memory, no network. 05 explains how the thoughts were found.
+# About half a minute on two CPU cores, 1 GB of memory, no network. 05 explains how the thoughts were found.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("08 Exploring latents", minutes=2, memory_gb=1, preset="embedded")
+lab = start("08 Exploring latents", minutes=0.5, memory_gb=1, preset="embedded")
 run = lab.record("em")
 
 # %% [markdown]

@@ -9,12 +9,12 @@
 # **After this notebook you can** quantise a block by hand; say what a quantisation error does to likelihoods and
 # thoughts; and decide what to check before you trust a 4-bit run.
 #
-# About 3 minutes on two CPU cores, 1 GB of memory, no network. Read 05 first.
+# About 1 minute on two CPU cores, 1.5 GB of memory, no network. Read 05 first.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("09 Four bits", minutes=3, memory_gb=1, preset="embedded")
+lab = start("09 Four bits", minutes=1, memory_gb=1.5, preset="embedded")
 
 # %% [markdown]
 # ## By hand

@@ -9,12 +9,12 @@
 # **After this notebook you can** say before a run whether it fits; put your code, model and tasks in the three places
 # where the library expects them; and know which numbers to quote.
 #
-# About 3 minutes on two CPU cores, 1 GB of memory, no network (hub models need it once). Read 06 first.
+# About half a minute on two CPU cores, 1 GB of memory, no network (hub models need it once). Read 06 first.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("10 Your own model, data and benchmarks", minutes=3, memory_gb=1, preset="embedded")
+lab = start("10 Your own model, data and benchmarks", minutes=0.5, memory_gb=1, preset="embedded")
 
 # %% [markdown]
 # ## 1 · Does it fit?
@@ -90,10 +90,14 @@ for name, model in (("base", lab.model), ("ntp", ntp.model), ("ra3", ra3.model))
 # decided.
 #
 # The run is a folder. Killed at any moment it goes on to the same weights: the same call with `resume=True`, or
-# `ra3-lab midtrain --resume`.
+# `ra3-lab midtrain --resume`. Metrics are written update by update, so the curves come from the folder: restart the
+# kernel or reload the page, and they are still there.
 
 # %%
+from ra3_lab.explore.curves import draw_estep, run_record
+
 print(sorted(path.name for path in (folder / "run").iterdir()))
+draw_estep(run_record(folder / "run"))
 
 # %% [markdown]
 # ## 4 · Your tasks, judged

@@ -9,12 +9,12 @@
 # copy the next line, gaming of length, groups without variance, a hacked reward), name the cause, and say what to
 # change.
 #
-# About 1 minute on two CPU cores, 1 GB of memory, no network. Read 05 and 07 first.
+# About half a minute on two CPU cores, 0.5 GB of memory, no network. Read 05 and 07 first.
 
 # %%
 from ra3_lab.explore.session import start
 
-lab = start("11 When it goes wrong", minutes=1, memory_gb=1, preset="embedded")
+lab = start("11 When it goes wrong", minutes=0.5, memory_gb=0.5, preset="embedded")
 failures = lab.record("failures")
 print("made by:", failures["command"], "from base", failures["base"])
 

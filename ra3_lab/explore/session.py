@@ -80,12 +80,12 @@ def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedd
     torch.set_num_threads(threads)
     # peft imports bitsandbytes where it is installed, which then warns of a missing kernel that training cannot use.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    length = "half a minute" if minutes == 0.5 else f"{minutes:g} minute{'s' * (minutes != 1)}"
     rows = {
         "Notebook": notebook,
         "Versions": f"ra3_lab {ra3_lab.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "Preset": f"{preset} ({PRESETS[preset][0]} on {PRESETS[preset][1]})",
-        "Needs": f"about {minutes:g} minute{'s' * (minutes != 1)} and {memory_gb:g} GB of memory on two CPU cores; "
-        "no network",
+        "Needs": f"about {length} and {memory_gb:g} GB of memory on two CPU cores; no network",
     }
     if in_notebook():
         show_style()
