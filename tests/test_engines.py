@@ -3,6 +3,7 @@ offline interface (vLLM itself was never run here)."""
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,9 +169,19 @@ def test_an_engine_with_another_steps_adapter_is_refused(policy, small_tokenizer
     assert engine_.held == fingerprint(policy) and engine_.loads == 2
     engine_.load(policy)
     assert engine_.loads == 2, "the same weights are not written twice"
+    assert [path.name for path in engine_.folder.iterdir()] == ["000002"], "only what is served is kept"
     fake.forced_adapter = 1
     with pytest.raises(StaleEngine, match="written with adapter 1, loaded is 2"):
         sample_latents(engine_, small_tokenizer, TRACES, HOW, 0, 0)
+
+
+def test_an_engines_folder_goes_with_it(policy):
+    engine_, _ = vllm_of(policy)
+    folder = engine_.folder
+    assert folder.is_dir()
+    del engine_
+    gc.collect()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

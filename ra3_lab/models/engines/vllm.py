@@ -10,6 +10,7 @@ policy that is trained is not quite the one that is served: log `mismatch_kl`.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ class VLLM(Completer):
             logprobs_mode="processed_logprobs",  # after temperature and bans, as they are drawn
             **settings,
         )
-        self.folder = Path(tempfile.mkdtemp(prefix="ra3_lab-vllm-"))
+        self._temporary = tempfile.TemporaryDirectory(prefix="ra3_lab-vllm-")  # gone with the engine
+        self.folder = Path(self._temporary.name)
         self.loads = 0
         self.held = ""
         self.request: Any = None
@@ -100,6 +102,7 @@ class VLLM(Completer):
         folder = self.folder / f"{self.loads:06d}"
         save_adapter(model, folder)
         (folder / "fingerprint.json").write_text(json.dumps({"fingerprint": now}))
+        shutil.rmtree(self.folder / f"{self.loads - 1:06d}", ignore_errors=True)  # nothing asks for that one any more
         self.request = self.kit.adapter(f"step{self.loads}", self.loads, str(folder))
         self.held = now
 
