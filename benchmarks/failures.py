@@ -2,8 +2,8 @@
 
     python benchmarks/failures.py --out data/records/failures.json          a few minutes on one core
 
-Four are about thoughts, watched like the run of `ra3-lab record`: a price that no thought can earn, a model brought up
-on a thought before every line, one whose thoughts copy the line that follows, and for comparison a run as it should be.
+Three are about thoughts, watched like the run of `ra3-lab record` (what a healthy one looks like): a price that no
+thought can earn, a model brought up on a thought before every line, and one whose thoughts copy the line that follows.
 Two are about rewards: a rule that pays for long answers, and tasks that the policy never solves. (A hacked reward is
 recorded by hacking.py.)
 """
@@ -129,7 +129,6 @@ def about_thoughts(
     thinker = brought_up(model, tokenizer, [every_line(task) for task in training[:320]], arguments.brought_up)
     copier = brought_up(model, tokenizer, [copied_line(task) for task in training[:320]], arguments.brought_up)
     cases = {
-        "as it should be": (model, base),
         "never thinks": (model, replace(base, cost=12.0, learning_rate=1e-3)),
         "always thinks": (thinker, replace(base, cost=0.0)),
         "copies the next line": (copier, base),
@@ -179,7 +178,7 @@ def main() -> None:
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": "failures",
-        "title": "Runs that go wrong, and one that does not",
+        "title": "Runs that go wrong",
         "command": " ".join(["python benchmarks/failures.py", *sys.argv[1:]]),
         "seed": 0,
         "versions": versions(),

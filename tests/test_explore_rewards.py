@@ -1,6 +1,7 @@
 """Curves of recorded RLVR runs, and the rules and texts that the recorded failures are made with."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def run(label, rewards, validation=()):
 def test_each_run_is_told_from_first_to_last():
     view = draw_curves([run("a", [0.0, 0.1, 0.2, 0.9]), run("b", [0.5])], "reward")
     assert view.twin.title == "Reward of the batch: a 0.00 to 0.90; b 0.50 to 0.50"
-    assert view.twin.rows[0] == ("a", "4", "0.000", "0.900", "+0.900", "0.900")
+    assert view.twin.rows[0] == ("a", "1", "4", "0.000", "0.900", "+0.900", "0.900")
     assert [trace.name for trace in view.figure.data] == ["a", "b"]
 
 
@@ -39,13 +40,47 @@ def test_recorded_runs_can_be_drawn(name):
         assert browser.view(measure=value).to_text()
 
 
-@pytest.fixture(scope="module")
-def failures():
-    path = Path(__file__).resolve().parent.parent / "benchmarks" / "failures.py"
-    spec = importlib.util.spec_from_file_location("failures", path)
+def benchmark(name):
+    path = Path(__file__).resolve().parent.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def failures():
+    return benchmark("failures")
+
+
+def test_runs_of_one_label_are_seeds():
+    view = draw_curves([run("a", [0.0, 0.2]), run("b", [0.5, 0.5]), run("a", [0.2, 0.6])], "reward")
+    assert view.twin.title == "Reward of the batch: a 0.10 to 0.40; b 0.50 to 0.50"
+    assert view.twin.rows[0][1] == "2" and "means over 2 seeds" in view.twin.text
+    assert [trace.name for trace in view.figure.data if trace.showlegend is None] == ["a", "b"]
+    assert len(view.figure.data) == 4, "two thin lines for the seeds of a"
+
+
+def test_a_study_of_starts_becomes_the_record_that_the_notebook_reads(tmp_path):
+    for label in ("ra3", "base"):
+        for seed in (1, 0):
+            more = {"config": {"seed": seed}, "groups": [seed], "tokens": 1, "seconds": {}, "weights": "w"}
+            what = {"what": {"start": f"/home/me/{label}-{{seed}}"}, "versions": {"torch": "2"}}
+            path = tmp_path / f"run-{label}-{seed}.json"
+            path.write_text(json.dumps({"schema_version": 1} | run(label, [0.0, 0.1], [(0, 0.1)]) | more | what))
+    (tmp_path / "trial-ra3-0.001.json").write_text("{}")
+    record = benchmark("starts").from_learning(tmp_path)
+    assert [(one["label"], one["config"]["seed"]) for one in record["rlvr_runs"]] == [
+        ("base", 0),
+        ("base", 1),
+        ("ra3", 0),
+        ("ra3", 1),
+    ]
+    assert [one["groups"] for one in record["rlvr_runs"]] == [[0], [], [0], []]
+    assert record["starts"] == {"base": "base-{seed}", "ra3": "ra3-{seed}"}, "no folders of ours"
+    assert rlvr_curves(record).view(measure="reward").twin.rows[0][1] == "2"
+    with pytest.raises(FileNotFoundError, match="no run-START-SEED"):
+        benchmark("starts").from_learning(tmp_path / "nothing")
 
 
 def test_what_failing_models_are_brought_up_on(failures):

@@ -83,8 +83,8 @@ browser
 #
 # ## Three starts
 #
-# `benchmarks/starts.py` ran GRPO from three models: the *base* as it is, the base after some next-token prediction on
-# expert code (*ntp*), and after one round of *RA3* with as many updates. Same tasks, same keys, same settings.
+# GRPO ran from three models: the *base* as it is, the base after next-token prediction on expert code (*ntp*), and
+# after *RA3* with as many updates. Same tasks in the same order. The first line printed below is the command.
 #
 # **Predict** the order at the first update, and at the last. Then look at *lines with a thought* for each.
 
@@ -105,8 +105,8 @@ draw_curves(starts["rlvr_runs"], "zero_variance")
 # Compare the share of groups that taught nothing with where each start stands: near reward 0 or 1 most groups are
 # uniform, and the same number of samples buys fewer gradients.
 #
-# **How not to be fooled.** One seed, a few updates and a few dozen validation tasks are an example. At pass@1 = 0.5 the
-# standard error over 48 tasks is √(0.25/48) = 0.07, so two curves 0.1 apart have not been told apart. A fair
+# **How not to be fooled.** Look at how many seeds, updates and validation tasks there are. At pass@1 = 0.5 the standard
+# error over 48 tasks is √(0.25/48) = 0.07, so two curves 0.1 apart have not been told apart. A fair
 # comparison gives every start the same number of trials to choose its learning rate on validation data, several
 # seeds, the same budget counted from the *base* (mid-training included), and an interval over seeds. `ra3-lab compare`
 # draws such curves with bands, areas and the updates to reach a level.

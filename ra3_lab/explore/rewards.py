@@ -55,34 +55,54 @@ def curve_of(run: Mapping[str, Any], measure: str) -> list[tuple[int, float]]:
 
 
 def draw_curves(runs: Sequence[Mapping[str, Any]], measure: str) -> View:
-    """One measure of all runs that have it. Raises ValueError where none has."""
-    curves = {run["label"]: points for run in runs if (points := curve_of(run, measure))}
-    if not curves:
+    """One measure of all runs that have it; runs of one label are seeds. Raises ValueError where none has."""
+    seeds: dict[str, list[list[tuple[int, float]]]] = {}
+    for run in runs:
+        if points := curve_of(run, measure):
+            seeds.setdefault(run["label"], []).append(points)
+    if not seeds:
         raise ValueError(f"measure={measure!r}: no run has it; there are {', '.join(MEASURES)}.")
     name, unit = MEASURES[measure]
     rows, told = [], []
-    for label, points in curves.items():
-        y = [value for _, value in points]
+    for label, each in seeds.items():
+        y = [value for _, value in mean_curve(each)]
         third = max(1, len(y) // 3)
         first, last = sum(y[:third]) / third, sum(y[-third:]) / third
-        slope = last - first
-        rows.append(
-            (label, str(len(y)), number(y[0], 3), number(y[-1], 3), number(slope, 3, sign=True), number(max(y), 3))
-        )
+        change = number(last - first, 3, sign=True)
+        rows.append((label, str(len(each)), str(len(y)), number(y[0], 3), number(y[-1], 3), change, number(max(y), 3)))
         told.append(f"{label} {number(y[0], 2)} to {number(y[-1], 2)}")
     title = f"{name[0].upper()}{name[1:]}: {'; '.join(told)}"
+    most = max(map(len, seeds.values()))
+    doubt = f"Curves are means over {most} seeds, the thin lines" if most > 1 else "Each run is one seed"
     text = (
         f"From the first to the last update that was kept, in {unit}. The change compares the mean of the last third "
-        "with that of the first. Each run is one seed, and batches differ in difficulty: small changes are noise."
+        f"with that of the first. {doubt}, and batches differ in difficulty: small changes are noise."
     )
-    columns = ("run", "points", "first", "last", "change", "largest")
-    return View(Twin(title, text, columns, tuple(rows)), figure=_figure(curves, unit))
+    columns = ("run", "seeds", "points", "first", "last", "change", "largest")
+    return View(Twin(title, text, columns, tuple(rows)), figure=_figure(seeds, unit))
 
 
-def _figure(curves: Mapping[str, Sequence[tuple[int, float]]], unit: str) -> go.Figure:
+def mean_curve(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The mean at the updates that every seed has.
+
+    >>> mean_curve([[(0, 0.0), (1, 1.0)], [(0, 0.5)]])
+    [(0, 0.25)]
+    """
+    tables = [dict(points) for points in seeds]
+    shared = [update for update, _ in seeds[0] if all(update in table for table in tables)]
+    return [(update, sum(table[update] for table in tables) / len(tables)) for update in shared]
+
+
+def _figure(seeds: Mapping[str, Sequence[Sequence[tuple[int, float]]]], unit: str) -> go.Figure:
     figure = go.Figure()
-    for (label, points), (color, symbol, dash) in zip(curves.items(), _STYLES * 2, strict=False):
-        x, y = zip(*points, strict=True)
+    for (label, each), (color, symbol, dash) in zip(seeds.items(), _STYLES * 2, strict=False):
+        for points in each if len(each) > 1 else ():
+            x, y = zip(*points, strict=True)
+            thin = {"color": color, "width": 1}
+            figure.add_trace(
+                go.Scatter(x=x, y=y, mode="lines", line=thin, opacity=0.55, showlegend=False, hoverinfo="skip")
+            )
+        x, y = zip(*mean_curve(each), strict=True)
         figure.add_trace(
             go.Scatter(
                 x=x,
