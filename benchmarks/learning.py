@@ -4,13 +4,20 @@
         --out runs/learning --json benchmarks/results/learning.json
 
 First each start tries the same learning rates for a few updates, with a seed of its own, and keeps the one with the
-best validation pass@1 at the end of the trial (the smaller one of equals). Then each start runs with each seed at its
-own rate: same tasks, same order, same numbers of updates, tasks and answers. `{seed}` in a start's path is replaced by
-the run's seed, so that mid-training has seeds, too; trials take the first one.
+best validation pass@1 at the end of the trial (the smaller one of equals; a single rate is not tried). Then each start
+runs with each seed at its own rate: same tasks, same order, same numbers of updates, tasks and answers. `{seed}` in a
+start's path is replaced by the run's seed, so that mid-training has seeds, too; trials take the first one.
 
 Every finished trial and run is a file in OUT: a broken-off call goes on where it was, files of other settings are an
 error. `--only ra3` makes the trials of one start and stops, `--only ra3:1` one run, too. The last call prints the table
 and draws curves.html.
+
+With `--quant nf4 --adapter lora` all starts train adapters on 4-bit weights; `--hold-out 100` takes the last 100 tasks
+for validation and trains on the rest. The curve of docs/single_gpu.md:
+
+    python benchmarks/learning.py --starts nf4=embedded --quant nf4 --adapter lora --seeds 0 --rates 3e-4 1e-3 \\
+        --tune-updates 10 --updates 60 --max-new 256 --hold-out 100 --out runs/rlvr_nf4 \\
+        --json benchmarks/results/rlvr_nf4.json
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ import torch
 from ra3_lab.commands.rlvr import read_task_set
 from ra3_lab.explore.learning import figure_learning
 from ra3_lab.models.load import load_model
+from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.curves import Curve, CurveGroup
 from ra3_lab.rlvr.loop import RLVRConfig
 from ra3_lab.rlvr.stage import rlvr_stage, short_config
@@ -44,7 +52,10 @@ class Bench:
         self.arguments, self.out = arguments, arguments.out
         self.starts = dict(text.split("=", 1) for text in arguments.starts)
         self.tasks = list(read_task_set(arguments.tasks))
-        self.validation = list(read_task_set(arguments.validation))[: arguments.validation_tasks]
+        if arguments.hold_out:
+            self.tasks, self.validation = self.tasks[: -arguments.hold_out], self.tasks[-arguments.hold_out :]
+        else:
+            self.validation = list(read_task_set(arguments.validation))[: arguments.validation_tasks]
         self.out.mkdir(parents=True, exist_ok=True)
 
     def config(self, seed: int, rate: float, updates: int, look_every: int) -> RLVRConfig:
@@ -63,6 +74,7 @@ class Bench:
             groups_every=0 if seed == TUNING_SEED else updates - 1,  # the first and the last, for people to look at
             groups_kept=1,
             precision="fp32",
+            variant=Variant(quant=a.quant, adapter=a.adapter),
         )
 
     def done(self, name: str, start: str, seed: int, config: RLVRConfig) -> dict[str, Any]:
@@ -90,6 +102,8 @@ class Bench:
     def rate_of(self, start: str) -> float:
         """The learning rate that its trials choose for a start."""
         a, scores = self.arguments, {}
+        if len(a.rates) == 1:
+            return a.rates[0]
         for rate in sorted(a.rates):
             config = self.config(TUNING_SEED, rate, a.tune_updates, a.tune_updates)
             record = self.done(f"trial-{start}-{rate:g}", start, a.seeds[0], config)
@@ -140,6 +154,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="pipelines:rlvr")
     parser.add_argument("--validation", default="pipelines:validation")
     parser.add_argument("--validation-tasks", type=int, default=60)
+    parser.add_argument("--hold-out", type=int, default=0, help="last tasks for validation, not for training")
     parser.add_argument("--validation-samples", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4])
@@ -149,6 +164,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--max-new", type=int, default=512)
+    parser.add_argument("--quant", default="none", help="none, nf4 or fp4")
+    parser.add_argument("--adapter", default="none", help="see docs/variants.md")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", help="START:SEED, or START for its trials: make this and stop")
     parser.add_argument("--verbose", action="store_true")
