@@ -38,7 +38,7 @@ test-all: $(VENV)/.dev $(VENV)/.notebook $(VENV)/.docs  ## every test, slow ones
 	$(BIN)/python -m ra3_lab test-all
 
 lab: $(VENV)/.notebook  ## open JupyterLab on the notebooks
-	$(BIN)/python -m ra3_lab lab
+	$(BIN)/python -m ra3_lab lab $(ARGS)
 
 notebooks: $(VENV)/.core  ## build notebooks/*.ipynb from notebooks/src
 	$(BIN)/python -m ra3_lab notebooks $(ARGS)

@@ -29,13 +29,16 @@ def run_tests(all: bool = False) -> int:
     return _run_module("pytest", selection, root)
 
 
-def open_lab() -> int:
+def open_lab(port: int | None = None, browser: bool = True) -> int:
     """Open JupyterLab on the notebooks of the checkout, or in the current folder for an installed ra3_lab."""
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"port {port}: a whole number from 1 to 65535 is needed.")
     if not _installed("jupyterlab"):
         return _complain("JupyterLab is missing", 'run `pip install "ra3-lab[notebook]"`, or `make lab`')
     root = checkout_dir() or Path.cwd()
     notebooks = root / "notebooks"
-    return _run_module("jupyter", ["lab"], notebooks if notebooks.is_dir() else root)
+    options = [f"--port={port}"] * (port is not None) + ["--no-browser"] * (not browser)
+    return _run_module("jupyter", ["lab", *options], notebooks if notebooks.is_dir() else root)
 
 
 def _installed(*modules: str) -> bool:

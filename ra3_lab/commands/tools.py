@@ -13,6 +13,13 @@ def test_all() -> int:
     return run_tests(all=True)
 
 
-def lab() -> int:
-    """Open JupyterLab on the notebooks."""
-    return open_lab()
+def lab(port: int | None = None, browser: bool = True) -> int:
+    """Open JupyterLab on the notebooks.
+
+    Example: ra3-lab lab --port 8890 --no-browser
+
+    Args:
+        port: Port on this machine; default: 8888, or the next free one.
+        browser: Open it in a browser; else the address is printed, to be opened by hand.
+    """
+    return open_lab(port, browser)
