@@ -1,6 +1,6 @@
 """Write the tables of docs/ from the records of studies and benchmarks, so that no number is copied by hand.
 
-    python benchmarks/tables.py            # fills in docs/results.md, docs/rlvr.md and docs/study.md
+    python benchmarks/tables.py            # fills in the tables of docs/
     python benchmarks/tables.py --check    # status 1 where a page is not what the records say
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
@@ -22,7 +22,7 @@ from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "study"))
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "study", "single_gpu"))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -159,6 +159,26 @@ def learning() -> str:
     return _table([*columns, f"updates to {_percent(record['level'])}"], rows)
 
 
+def four_bit_curve() -> str:
+    """GRPO on 4-bit weights: validation at every look, and the reward of the updates since the look before."""
+    path = RESULTS / "rlvr_nf4.json"
+    if not path.exists():
+        return "not run yet"
+    record = read_json(path)
+    ((label, (run,)),) = record["runs"].items()
+    rows, before = [], 0
+    for update, score in run["validation"]:
+        drawn = run["reward"][before:update]
+        rows.append([str(update), _percent(score), _percent(float(np.mean(drawn))) if drawn else ""])
+        before = update
+    spent = ", ".join(f"{key} {run['seconds'][key]:.0f}" for key in ("sampling", "judging", "update"))
+    told = (
+        f"Learning rate {record['rates'][label]:g}, seed {run['seed']}; {run['tokens'] / 1e6:.2f} million tokens; "
+        f"{run['seconds']['training']:.0f} s of training ({spent})."
+    )
+    return _table(["updates", "validation pass@1", "mean reward since the look before"], rows) + "\n\n" + told
+
+
 def choices() -> str:
     """Effective action set and horizon, mean over seeds."""
     record = read_json(RESULTS / "choices.json")
@@ -188,6 +208,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final differences": lambda: differences("final", "final"),
     "learning": learning,
     "choices": choices,
+    "four bit curve": four_bit_curve,
 }
 
 
