@@ -55,9 +55,13 @@ def stated(name: str) -> dict[str, float]:
     return {what: float(re.search(rf"{what}=([\d.]+)", source)[1]) for what in ("minutes", "memory_gb")}  # type: ignore[index]
 
 
-def execute(name: str, folder: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Run a notebook from a fresh kernel that refuses every connection to elsewhere; its executed cells, and what it
-    took: `cpu_s`, `memory_gb`. Raises nbclient's CellExecutionError where a cell fails."""
+def execute(path: Path, folder: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Run a notebook in `folder`, from a fresh kernel that refuses every connection to elsewhere; its executed cells,
+    and what it took: `cpu_s`, `memory_gb`.
+
+    Raises nbclient's CellExecutionError where a cell fails, RuntimeError where an explorer shows an error: callbacks
+    show theirs to the reader and do not end the cell.
+    """
     import nbformat
     from nbclient import NotebookClient
 
@@ -69,10 +73,13 @@ def execute(name: str, folder: Path) -> tuple[list[dict[str, Any]], dict[str, fl
         "HF_HUB_OFFLINE": "1",
         "IPYTHONDIR": str(folder / "ipython"),
     }
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(SPENT))
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
+    for state in client.widget_state.values():
+        if 'role="alert"' in (shown := str(state.get("html", ""))):
+            raise RuntimeError(f"{path.name}: an explorer shows an error: {shown[:1000]}")
     *cells, last = notebook.cells
     return cells, json.loads(last["outputs"][0]["text"])
 
@@ -88,7 +95,7 @@ def main() -> None:
     for name in arguments.names or names():
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            _, spent = execute(name, Path(folder))
+            _, spent = execute(ROOT / "notebooks" / f"{name}.ipynb", Path(folder))
         wall, said = (time.perf_counter() - began) / 60, stated(name)
         rows[name] = {
             "cpu_minutes": round(spent["cpu_s"] / 60, 2),

@@ -136,7 +136,7 @@ def check(name: str, folder: Path) -> None:
     """It runs, shows no error, and takes no more than its first cell says; CPU time, so that a busy machine changes
     nothing."""
     costs = benchmark()
-    cells, spent = costs.execute(name, folder)
+    cells, spent = costs.execute(REPO_ROOT / "notebooks" / f"{name}.ipynb", folder)
     check_outputs(cells)
     stated = costs.stated(name)
     assert spent["cpu_s"] <= 60 * stated["minutes"], f"{spent['cpu_s']:.0f} CPU seconds"
@@ -147,6 +147,19 @@ def check(name: str, folder: Path) -> None:
 def test_a_notebook_runs_from_a_fresh_kernel_offline(name, tmp_path):
     pytest.importorskip("ipywidgets")
     check(name, tmp_path)
+
+
+def test_an_explorer_that_shows_an_error_fails_the_notebook(tmp_path):
+    pytest.importorskip("ipywidgets")
+    source = """# %%
+from ra3_lab.explore.explorer import Control, Explorer
+
+Explorer("e", "E", "", (Control("n", "n", (1, 2), 1),), lambda n: 1 / 0)
+"""
+    path = tmp_path / "broken.ipynb"
+    path.write_text(notebook_text(source, "broken"))
+    with pytest.raises(RuntimeError, match=r"broken\.ipynb: an explorer shows an error.*ZeroDivisionError"):
+        benchmark().execute(path, tmp_path)
 
 
 @pytest.mark.slow

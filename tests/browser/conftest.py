@@ -12,10 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from ra3_lab.notebooks import notebook_text
+
 REPO_ROOT = Path(__file__).resolve().parents[2]
 SLOW = 240_000
 """Milliseconds to wait for anything: a busy machine must not fail a claim that is not about time."""
 SIZES = ((1280, 900), (800, 900))
+LONG_RUN = """# %%
+import ra3_lab
+
+model, tokenizer = ra3_lab.load_model("embedded")
+traces = ra3_lab.load_traces("pipelines")[:8]
+estep = ra3_lab.EStepConfig(updates=2_000, programs=1, group=2)
+ra3_lab.em(model, tokenizer, traces, ra3_lab.MidtrainConfig(rounds=1, estep=estep), out="long_run")
+
+# %%
+from ra3_lab.explore.curves import draw_estep, run_record
+
+print(draw_estep(run_record("long_run")).to_text())
+"""
+"""A run that no test waits for, and a cell that shows how far it came."""
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +72,7 @@ def lab_url(tmp_path_factory) -> str:
     pytest.importorskip("jupyterlab", reason='JupyterLab is missing: pip install -e ".[notebook]"')
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPO_ROOT / "notebooks", home / "notebooks")
+    (home / "notebooks" / "long_run.ipynb").write_text(notebook_text(LONG_RUN, "long_run"))
     settings = {
         "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also those out of sight
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # nothing pops up
