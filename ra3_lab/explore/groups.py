@@ -174,7 +174,8 @@ def _table(rows: Sequence[tuple[str, ...]], picked: int) -> str:
             f'<button type="button" class="pick" data-set="answer={i}" aria-pressed="{str(i == picked).lower()}" '
             f'aria-label="Open answer {i + 1}">{i + 1}</button>'
         )
-        shown.append((button, *map(escape, row[1:])))
+        verdict, why, *numbers = map(escape, row[1:])
+        shown.append((button, verdict, f'<span class="why">{why}</span>', *numbers))
     return data_table("The group's answers", COLUMNS, shown, (1, 2))
 
 

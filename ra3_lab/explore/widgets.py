@@ -76,6 +76,7 @@ class ExplorerWidget(ipywidgets.VBox):
         for name, one in self._inputs.items():
             one.observe(self.guarded(lambda change, name=name: self.put(name, change["new"]), self.top), "value")
         self.top.observe(self.guarded(lambda change: self.click(*change["new"][:2]), self.top), "clicked")
+        self.add_class("ra3-explorer")
         self.guarded(lambda _: self.redraw(), self.top)(None)
 
     def put(self, name: str, value: Any) -> None:
@@ -137,6 +138,8 @@ def _input(control: Control, value: Any) -> Any:
     }
     if control.kind == "text":
         return ipywidgets.Text(continuous_update=False, placeholder="type, then press Enter", **common)
+    if control.kind == "slider":  # room for the longest reading behind it
+        common["layout"]["width"] = f"{20 + max(len(control.reading(one)) for one in control.values) // 2}rem"
     kind = ipywidgets.SelectionSlider if control.kind == "slider" else ipywidgets.Dropdown
     return kind(options=[(control.reading(one), one) for one in control.values], **common)
 
