@@ -8,18 +8,16 @@ do. Items of fewer than n tokens on a side cannot be looked for there and are co
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ra3_lab.corpus.functions import functions
 from ra3_lab.corpus.likeness import code_tokens, hashes, ngrams, word_tokens
+from ra3_lab.jsonl import numbered_items
 from ra3_lab.trace.python import syntax_tree
 
 _KNOWN = ("humaneval/HumanEval.jsonl.gz", "mbpp/mbpp.jsonl", "mbpp/sanitized-mbpp.json")
@@ -112,9 +110,7 @@ def _solution_tokens(code: str) -> list[str]:
 
 def _items(path: Path) -> Iterator[tuple[str, str, str]]:
     """(task_id, code, description) of each problem."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-        text = file.read()
-    for number, row in _rows(path, text):
+    for number, row in numbered_items(path):
         if not isinstance(row, dict):
             raise ValueError(f"{path}:{number} is no benchmark item: a JSON object is needed.")
         prompt = str(row.get("prompt") or row.get("text") or row.get("question_content") or "")
@@ -134,20 +130,3 @@ def _items(path: Path) -> Iterator[tuple[str, str, str]]:
                 "canonical_solution."
             )
         yield str(row.get("task_id", number)), code, prompt
-
-
-def _rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """(line, row) of a JSONL file, or (place, row) of a JSON list."""
-    if text.lstrip().startswith("["):
-        try:
-            yield from enumerate(json.loads(text), 1)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{error.lineno} is not JSON ({error.msg}).") from error
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number} is not JSON ({error.msg}).") from error

@@ -7,13 +7,13 @@ left margin, without prompt. A folder of another language: its files, whole.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ra3_lab.corpus.functions import functions
+from ra3_lab.jsonl import numbered_rows
 from ra3_lab.trace import PYTHON, Language, Refused, Trace, language_of, read_source
 from ra3_lab.trace.python import syntax_tree
 from ra3_lab.trace.source import decode
@@ -58,21 +58,12 @@ def trace_of_code(code: str, prompt: str = "", trace_id: str = "", language: Lan
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}:{number} is not JSON ({error.msg} at column {error.colno}): mend or remove the line."
-                ) from error
-            code = next((row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None)
-            if code is None:
-                raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
-            prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
-            yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
+    for number, row in numbered_rows(path):
+        code = next((row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None)
+        if code is None:
+            raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
+        prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
+        yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
 
 
 def _add_jsonl(corpus: Corpus, path: Path, ids: tuple[int, int] | None, language: Language) -> None:

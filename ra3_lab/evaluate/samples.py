@@ -9,14 +9,14 @@ with "_") are left alone.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ra3_lab.jsonl import numbered_rows
 from ra3_lab.sandbox import Program
 from ra3_lab.tasks.protocol import Task
 
@@ -60,12 +60,8 @@ def read_samples(path: Path, task_ids: Sequence[str]) -> list[Sample]:
     samples: list[Sample] = []
     counts: Counter[str] = Counter()
     numbered: dict[tuple[str, int], int] = {}
-    for line_number, line in _lines(path):
+    for line_number, row in numbered_rows(path):
         where = f"{path}:{line_number}"
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{where} is not JSON ({error}): one object a line is needed.") from error
         task_id, text, whole = _fields(row, where)
         if task_id not in known:
             listed = ", ".join(list(task_ids)[:3])
@@ -82,16 +78,6 @@ def read_samples(path: Path, task_ids: Sequence[str]) -> list[Sample]:
     if not samples:
         raise ValueError(f"{path} holds no sample.")
     return samples
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text ({error}).") from error
 
 
 def _fields(row: Any, where: str) -> tuple[str, str, bool]:

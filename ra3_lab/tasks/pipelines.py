@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ra3_lab.jsonl import numbered_rows
 from ra3_lab.tasks.skills import BY_NAME, COMMON, RARE, TERMINAL, Skill
 
 SCHEMA_VERSION = 1
@@ -247,9 +248,9 @@ def task_to_json(task: Task) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(task)}, separators=(",", ":"))
 
 
-def task_from_json(line: str) -> Task:
-    """Inverse of `task_to_json`; refuses newer schemas."""
-    record = json.loads(line)
+def task_from_record(record: dict[str, Any]) -> Task:
+    """The task of a split file's row. ValueError for a newer schema, KeyError or TypeError for what is none."""
+    record = {**record}
     version = record.pop("schema_version")
     if version > SCHEMA_VERSION:
         raise ValueError(
@@ -263,12 +264,16 @@ def task_from_json(line: str) -> Task:
 
 def read_tasks(path: Path) -> Iterator[Task]:
     """Tasks of a split file, in order."""
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield task_from_json(line)
-            except (KeyError, TypeError, json.JSONDecodeError) as error:
-                raise ValueError(f"{path}:{number} is not a task record ({error}).") from error
+    for number, row in numbered_rows(path):
+        try:
+            yield task_from_record(row)
+        except (KeyError, TypeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(
+                f"{path}:{number} is no task of pipelines ({what}); `ra3-lab data` writes some."
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from error
 
 
 def load_split(name: str, directory: Path | None = None) -> list[Task]:

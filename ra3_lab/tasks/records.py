@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ra3_lab.jsonl import numbered_rows
 from ra3_lab.sandbox import Asserts, Calls, Limits, Stdin
 from ra3_lab.tasks.protocol import Inputs, Task
 
@@ -167,20 +168,15 @@ def task_to_record(task: Task) -> dict[str, Any]:
 def read_records(path: Path) -> Iterator[Task]:
     """Tasks of a JSONL file. ValueError names file, line and what is wrong."""
     seen: dict[str, int] = {}
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                task = task_from_record(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number} is not JSON ({error.msg} at column {error.colno}).") from error
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}:{number}: {error}.") from error
-            if task.task_id in seen:
-                raise ValueError(f"{path}:{number}: task_id {task.task_id!r} stands in line {seen[task.task_id]} too.")
-            seen[task.task_id] = number
-            yield task
+    for number, row in numbered_rows(path):
+        try:
+            task = task_from_record(row)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: {error}.") from error
+        if task.task_id in seen:
+            raise ValueError(f"{path}:{number}: task_id {task.task_id!r} stands in line {seen[task.task_id]} too.")
+        seen[task.task_id] = number
+        yield task
 
 
 def write_records(path: Path, tasks: Iterable[Task]) -> None:
