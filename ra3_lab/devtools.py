@@ -38,7 +38,9 @@ def open_lab(port: int | None = None, browser: bool = True) -> int:
     root = checkout_dir() or Path.cwd()
     notebooks = root / "notebooks"
     options = [f"--port={port}"] * (port is not None) + ["--no-browser"] * (not browser)
-    return _run_module("jupyter", ["lab", *options], notebooks if notebooks.is_dir() else root)
+    if not notebooks.is_dir():
+        return _run_module("jupyter", ["lab", *options], root)
+    return _run_module("jupyter", ["lab", "00_tour.ipynb", *options], notebooks)
 
 
 def _installed(*modules: str) -> bool:

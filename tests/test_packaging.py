@@ -180,8 +180,11 @@ def test_the_lab_opens_where_it_is_asked_to(monkeypatch):
     monkeypatch.setattr(devtools, "_installed", lambda *modules: True)
     monkeypatch.setattr(devtools, "_run_module", lambda *call: started.append(call) or 0)
     assert devtools.open_lab() == 0 and devtools.open_lab(8890, browser=False) == 0
-    assert [arguments for _, arguments, _ in started] == [["lab"], ["lab", "--port=8890", "--no-browser"]]
-    assert {folder.name for _, _, folder in started} == {"notebooks"}
+    assert [arguments for _, arguments, _ in started] == [
+        ["lab", "00_tour.ipynb"],
+        ["lab", "00_tour.ipynb", "--port=8890", "--no-browser"],
+    ]
+    assert all((folder / "00_tour.ipynb").is_file() for _, _, folder in started)
     with pytest.raises(ValueError, match="port 70000: a whole number from 1 to 65535"):
         devtools.open_lab(70_000)
 

@@ -125,7 +125,11 @@ print("passed:", scores.correct.astype(int).tolist(), scores.statuses)
 # | why a bound on the likelihood is the right thing to raise | 04 |
 # | how thoughts are discovered | 05 |
 # | what the model learns from them | 06 |
+# | how RL from tests goes on from there | 07 |
 # | which thoughts there are, and whether their words matter | 08 |
+# | what four-bit weights change | 09 |
+# | how to do this with your own code and model | 10 |
+# | how to see early that a run goes wrong | 11 |
 #
 # **Source.** *Learning to Reason as Action Abstractions with Scalable Mid-Training RL*, arXiv 2509.25810. This is an
 # independent implementation; where the paper leaves a choice open, `docs/decisions.md` says what was chosen and why.
