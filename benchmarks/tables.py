@@ -134,6 +134,19 @@ def base() -> str:
     return _table([*columns, "apt thoughts", "nats without thoughts", "with true thoughts"], rows)
 
 
+def cross_entropy(folder: str) -> str:
+    """The M-step's loss of every arm over its last 20 updates, mean over seeds."""
+    last: dict[str, list[float]] = {}
+    for record in read_study(RESULTS / folder):
+        if record["mstep"]:
+            last.setdefault(record["arm"], []).append(float(np.mean([row["loss"] for row in record["mstep"][-20:]])))
+    rows = [
+        [arm_label(arm), f"{np.mean(last[arm]):.4f}", ", ".join(f"{x:.4f}" for x in last[arm])]
+        for arm in in_order(last)
+    ]
+    return _table(["arm", "M-step cross-entropy, nats a token", "by seed"], rows)
+
+
 def learning() -> str:
     """GRPO from every start: rate, final value, area, updates to the level that NTP's start ends at."""
     record = read_json(RESULTS / "learning.json")
@@ -206,6 +219,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "main discovery": lambda: discovery("main"),
     "final arms": lambda: arms("final", "final"),
     "final differences": lambda: differences("final", "final"),
+    "final latents": lambda: latents("final", "final"),
+    "final cross entropy": lambda: cross_entropy("final"),
     "learning": learning,
     "choices": choices,
     "four bit curve": four_bit_curve,
