@@ -4,6 +4,7 @@ and annotate with the same flags."""
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from four_bits import mend_down_proj
 
 from ra3_lab.cli import main
 from ra3_lab.evaluate.latents import trace_of
-from ra3_lab.models.load import load_model
+from ra3_lab.models.load import load_model, save_model
 from ra3_lab.models.quantize import disarm, is_4bit
 from ra3_lab.models.trained import load_to_read, trained_model
 from ra3_lab.models.variants import ADAPTERS, Reading, Variant
-from ra3_lab.runs import read_run
+from ra3_lab.runs import read_run, write_json
 from ra3_lab.tasks.pipelines import load_split
 
 pytest.importorskip("bitsandbytes", reason="4-bit weights need the extra qlora (bitsandbytes)")
@@ -88,6 +89,21 @@ def test_a_run_is_exported_as_it_was_trained(name, run_of, tmp_path):
     disarm(loaded)
     torch.testing.assert_close(logits(loaded), trained, atol=2e-3, rtol=2e-3)
     assert "nats_per_line" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+def test_adapters_are_refused_on_another_base_of_the_same_shape(run_of, tmp_path, capsys):
+    run = run_of("--quant", "nf4", "--adapter", "lora", "--rank", "4", "--compute", "fp32")
+    base, tokenizer = load_model("embedded", "cpu")
+    with torch.no_grad():
+        base.model.norm.weight *= 1.01
+    save_model(base, tokenizer, tmp_path / "base")
+    moved = shutil.copytree(run, tmp_path / "run")
+    record = read_run(moved)
+    write_json(moved / "run.json", {**record, "settings": {**record["settings"], "model": str(tmp_path / "base")}})
+    assert main(["export", str(moved), "--out", str(tmp_path / "out"), "--form", "adapter"]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'base'} is not what the run {moved} began with" in told and "with that base" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_eval_and_annotate_take_the_flags_of_the_run(run_of, programs, tmp_path, capsys):
