@@ -81,6 +81,8 @@ def test_annotate_shows_text_json_and_html(model_folder, tmp_path, capsys):
     assert "x &lt; 2" in html and "<b>" not in html and "http" not in html.replace("http-equiv", "")
     assert main([*common, "--out", str(page)]) == 2
     assert "exists: choose another --out" in capsys.readouterr().err
+    assert main([*common, "--out", str(tmp_path / "nowhere" / "page.html")]) == 2
+    assert "there is no folder" in capsys.readouterr().err, "said before the model is loaded"
 
 
 def test_a_file_longer_than_the_model_reads_is_taken_by_functions(model_folder, tmp_path, capsys):
@@ -131,6 +133,11 @@ def test_runs_list(runs_folder, capsys):
     (runs_folder / "b" / "run.json").write_text('{"schema_version": 99}')
     assert main(["runs", "list", str(runs_folder)]) == 0
     assert "schema_version 99" in capsys.readouterr().out
+    for text in ('{"schema_version": 1}', "[1]"):
+        (runs_folder / "b" / "run.json").write_text(text)
+        assert main(["runs", "list", str(runs_folder)]) == 0
+        assert "run.json has no 'command': it is damaged" in capsys.readouterr().out
+        assert main(["runs", "show", str(runs_folder / "b")]) == 2
     assert main(["runs", "list", str(runs_folder / "nowhere")]) == 2
 
 

@@ -304,7 +304,8 @@ def test_text_controls_take_one_short_line():
 
 
 def test_curves_of_a_run_come_from_its_folder_while_it_is_written(tmp_path):
-    (tmp_path / "run.json").write_text('{"schema_version": 1, "settings": {"method": "ra3"}}')
+    record = {"command": "midtrain", "started": "", "settings": {"method": "ra3"}, "inputs": {}, "versions": {}}
+    (tmp_path / "run.json").write_text(json.dumps({"schema_version": 1, **record}))
     estep = {"schema_version": 1, "stage": "estep", "round": 0, "return": -4.0, "think_share": 0.1}
     mstep = {"schema_version": 1, "stage": "mstep", "round": 0, "update": 1, "loss": 0.25}
     rows = [estep | {"update": 0}, estep | {"update": 1, "return": -3.0}, mstep]

@@ -195,6 +195,8 @@ def test_eval_of_the_embedded_model_on_mbpp(benchmarks_dir, tmp_path, shut_in):
         (["--n", "0"], "n is 0"),
         (["--n", "10", "--temperature", "0"], "temperature 0 gives the same program 10 times"),
         (["--tasks", "0"], "tasks is 0"),
+        (["--max-new", "0"], "max_new is 0"),
+        (["--samples-out", "nowhere/s.jsonl"], "there is no folder nowhere: make it, or choose another --samples-out"),
         (["--model", "./nowhere", "--tasks", "1", "--skip-self-test"], "no model directory"),
     ],
 )

@@ -32,8 +32,8 @@ def _write(folder, seed, values, init="runs/ra3", validation="v", **settings):
     folder.mkdir()
     given = {"init": init, "seed": seed, "validation_tasks": 5, "prompts": 8, **settings}
     inputs = {"validation_hash": validation, "model_sha256": init}
-    record = {"schema_version": 1, "command": "rlvr", "settings": given, "inputs": inputs}
-    (folder / "run.json").write_text(json.dumps(record))
+    record = {"command": "rlvr", "started": "", "settings": given, "inputs": inputs, "versions": {}}
+    (folder / "run.json").write_text(json.dumps({"schema_version": 1, **record}))
     rows = [{"stage": "rlvr", "update": 0, "reward": 0.1}]
     rows += [{"stage": "validation", "update": 10 * i, "pass@1": value} for i, value in enumerate(values)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -18,6 +18,7 @@ from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.rollout import sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
 from ra3_lab.trace import Refused, Trace, absent_marker, annotate, language_of, parse_source, read_source, strip
+from ra3_lab.trace.language import languages
 from ra3_lab.trace.sql import SQL
 
 QUERIES = [
@@ -114,3 +115,10 @@ def test_markers_are_isolated_and_languages_are_not_mixed(tokenizer):
     python = tokenizer.with_marker("#")
     assert python.encode_trace(annotate(Trace("", ("x = 1\n",)), (" t",))).ids[1] == python.marker
     assert language_of("sql").describe("a */ b") == "/* a * / b */\n"
+
+
+def test_every_language_is_found_by_its_suffixes():
+    for name in languages():
+        language = language_of(name)
+        assert language.name == name and language.suffixes
+        assert all(language_of(f"a{suffix}") is language for suffix in language.suffixes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from ra3_lab.commands.output import Json, results
+from ra3_lab.commands.output import Json, require_new_file, results
 from ra3_lab.models.variants import Reading
 from ra3_lab.runs import json_text
 
@@ -63,8 +63,7 @@ def run(
     from ra3_lab.evaluate.annotation import annotate_traces
     from ra3_lab.models.trained import load_to_read
 
-    if out is not None and out.exists():
-        raise FileExistsError(f"{out} exists: choose another --out, or delete it.")
+    require_new_file("--out", out)
     with results("annotate", json) as emit:
         torch.set_num_threads(threads)
         loaded, tokenizer = load_to_read(model, device, reading)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ra3_lab.commands.output import Json, results
+from ra3_lab.commands.output import Json, require_new_file, results
 from ra3_lab.models.variants import Reading
 
 _AS_IT_IS = Reading()
@@ -57,7 +57,8 @@ def run(
         max_new: Most tokens of a completion.
         seed: Seed of the draws.
         tasks: Only the first TASKS tasks, for a try; default: all.
-        split: Part of the data: mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test.
+        split: Part of the data. mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test,
+            final.
         sha256: Hash the data file must have (its beginning will do), or 'any' for a file that is no known release.
         samples_out: File to keep the samples in (.jsonl, must not exist); ra3-lab judge reads it.
         skip_self_test: Do not judge the reference solutions first. Risk: on a machine where right programs fail, scores
@@ -83,9 +84,10 @@ def run(
         raise ValueError(f"n is {n}; at least 1 sample a task is needed.")
     if temperature == 0 and n > 1:
         raise ValueError(f"temperature 0 gives the same program {n} times: use --n 1 --k 1.")
+    if max_new < 1:
+        raise ValueError(f"max_new is {max_new}; at least 1 token of a completion is needed.")
     check_ks(k, {"every task": n})
-    if samples_out is not None and samples_out.exists():
-        raise FileExistsError(f"{samples_out} exists: choose another --samples-out.")
+    require_new_file("--samples-out", samples_out)
     with results("eval", json) as emit:
         try:
             with narrator() as say:

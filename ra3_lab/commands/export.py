@@ -38,6 +38,8 @@ def run(
     from ra3_lab.models.trained import trained_model
     from ra3_lab.runs import view_run
 
+    if out.exists():
+        raise FileExistsError(f"{out} exists already: choose another --out or delete it.")
     with results("export", json) as emit:
         view = view_run(source)
         if view.summary is None:

@@ -42,7 +42,8 @@ def run(
         samples: Samples to judge (.jsonl or .jsonl.gz).
         canonical: Judge the reference solutions instead.
         k: Which pass@k to report; every task needs at least k samples.
-        split: Part of the data: mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test.
+        split: Part of the data. mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test,
+            final.
         sha256: Hash the data file must have (its beginning will do), or 'any' for a file that is no known release.
         skip_self_test: Do not judge the reference solutions first. Risk: on a machine where right programs fail, scores
             are too low and nobody is told.

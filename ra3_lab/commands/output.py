@@ -99,6 +99,14 @@ def with_json_target(arguments: Sequence[str]) -> list[str]:
     return filled
 
 
+def require_new_file(flag: str, path: Path | None) -> None:
+    """Say at once, before hours of work, that a file cannot be made. Raises FileExistsError or FileNotFoundError."""
+    if path is not None and path.exists():
+        raise FileExistsError(f"{path} exists: choose another {flag}, or delete it if you no longer need it.")
+    if path is not None and not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}: make it, or choose another {flag}.")
+
+
 @contextmanager
 def results(command: str, json: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that emits the command's record, to be called once, with `schema_version` and `command` added.

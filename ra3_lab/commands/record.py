@@ -28,6 +28,7 @@ def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
 
     torch.set_num_threads(threads)
     folder = data_dir() / "records" if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)  # said now where it cannot be made
     config = RecordingConfig()
     config = replace(config, midtrain=replace(config.midtrain, seed=seed, precision="fp32"))
     with narrator() as say:

@@ -40,6 +40,8 @@ from ra3_lab.runs.signals import Interrupted, StopRequest
 if TYPE_CHECKING:
     from ra3_lab.runs.checkpoint import TrainerState
 
+RECORDED = ("command", "started", "settings", "inputs", "versions")
+"""What every run.json holds."""
 FREE_SETTINGS = ("checkpoint_every", "json")
 """Settings that may differ when a run goes on: they change no result."""
 NOTED_SETTINGS = ("device", "threads", "tokens_at_once", "checkpointing", "processes")
@@ -264,10 +266,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], under: str = 
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """run.json of a run directory. Raises FileNotFoundError where it is none, ValueError for a newer schema."""
+    """run.json of a run directory. Raises FileNotFoundError where there is none, ValueError where it is damaged, of a
+    newer schema or something else."""
     if not (path / "run.json").is_file():
         raise FileNotFoundError(f"{path} is no run directory (no run.json): give the --out of a run.")
-    return read_json(path / "run.json")
+    record = read_json(path / "run.json")
+    lacking = [name for name in RECORDED if not isinstance(record, dict) or name not in record]
+    if lacking:
+        raise ValueError(f"{path / 'run.json'} has no {lacking[0]!r}: it is damaged or no run of ra3_lab; remove it.")
+    return record
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ STOPS = ('\n"""', "\n'''", "\n```")
 """Where a whole program surely ends: at a new docstring or at the end of a block of code."""
 LIVECODEBENCH_SECONDS = 6.0
 """CPU seconds for a test of LiveCodeBench, the time its own harness allows."""
+UNKNOWN_SECONDS = 4.0
+"""CPU seconds for a test where the row says nothing."""
 
 
 class Excluded(ValueError):
@@ -113,7 +115,7 @@ def codeforces_task(row: dict[str, Any]) -> Task:
         return contest_task(str(row["id"]), statement, row["official_tests"] or [], limits=_limits(row))
     if "content" in row:
         name = str(_object(row.get("labels")).get("name", row["id"]))
-        return contest_task(name, row["content"], row["test"], limits=Limits(cpu_seconds=4.0))
+        return contest_task(name, row["content"], row["test"], limits=Limits(cpu_seconds=UNKNOWN_SECONDS))
     cases: list[Any] = []
     for part in ("public_tests", "private_tests", "generated_tests"):
         found = _object(row.get(part))
@@ -173,6 +175,6 @@ def _limits(row: dict[str, Any]) -> Limits:
     if isinstance(memory, (int, float)) and memory > 100_000:
         memory /= 1024 * 1024
     return Limits(
-        cpu_seconds=max(float(seconds), Limits().cpu_seconds) if isinstance(seconds, (int, float)) else 4.0,
+        cpu_seconds=max(float(seconds), Limits().cpu_seconds) if isinstance(seconds, (int, float)) else UNKNOWN_SECONDS,
         memory_mb=max(int(memory), Limits().memory_mb) if isinstance(memory, (int, float)) else Limits().memory_mb,
     )

@@ -82,7 +82,7 @@ def load_tasks(
     """The tasks of a benchmark, in the order of its data.
 
     path: a local data file; without it the data comes from the hub (`pipelines` and `own` ship with ra3_lab). split:
-    `pipelines`: expert, rlvr, validation or test (default); mbpp: prompt, test, validation or train by task id
+    `pipelines`: expert, rlvr, validation, test (default) or final; mbpp: prompt, test, validation or train by task id
     (default: all in the file); from the hub the name of a data file's split. sha256: see `files.read_data`.
 
     ValueError names file, row and what is wrong; FileNotFoundError a missing file.

@@ -1,7 +1,7 @@
 """What ra3_lab has to know of a programming language: where a line may be cut, how a comment begins.
 
-A further language is one class with these members, added to `_MODULES`. `python` needs nothing but the standard
-library; `sql` needs the extra `languages`.
+A further language is one class with these members, added to `_MODULES` and `_SUFFIXES`. `python` needs nothing but the
+standard library; `sql` needs the extra `languages`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 _MODULES = {"python": "ra3_lab.trace.python:PYTHON", "sql": "ra3_lab.trace.sql:SQL"}
+# The suffixes stand here too, so that a file's language is known before its parser is imported; a test compares.
 _SUFFIXES = {".py": "python", ".pyw": "python", ".pyi": "python", ".sql": "sql"}
 
 
