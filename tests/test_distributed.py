@@ -213,6 +213,29 @@ def test_a_whole_run_is_that_of_one_process_and_has_one_writer(exact, small_toke
     assert (whole / "traces.jsonl").read_text() == (shared / "traces.jsonl").read_text()
 
 
+def test_latents_that_are_not_shared_are_those_of_the_first_process(exact, small_tokenizer, tmp_path):
+    config = replace(CONFIG, method="resampled", rounds=1, mstep=MStepConfig(updates=2, programs=3))
+    config = replace(config, estep=replace(ESTEP, updates=0))
+
+    def work():
+        return flat(midtrain(config, exact, small_tokenizer, CORPUS).model), {}
+
+    agree(work, tmp_path)
+
+
+def test_em_from_python_leaves_one_folder(exact, small_tokenizer, tmp_path):
+    from ra3_lab import em
+
+    def work():
+        result = em(exact, small_tokenizer, CORPUS, CONFIG, out=tmp_path / "run")
+        return flat(result.model)
+
+    weights = together(work, tmp_path)
+    assert torch.equal(*weights)
+    assert {"model", "summary.json"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert read_run(tmp_path / "run")["inputs"]["processes"] == 2
+
+
 def test_an_rlvr_run_is_that_of_one_process(exact, small_tokenizer, tmp_path):
     config = replace(RLVR, updates=3, evaluate_every=2, dynamic=True, most_draws=3)
 
