@@ -32,8 +32,10 @@ from ra3_lab.sandbox import (
     Program,
     Stdin,
     call_batch,
+    crew,
     judge_batch,
     judge_each,
+    starting,
 )
 from ra3_lab.sandbox import judge as judge_module
 from ra3_lab.sandbox.isolation import EVERY, RISK, Unavailable, choose, for_own_model
@@ -261,7 +263,7 @@ def f(x):
 def test_a_worker_that_is_killed_or_hangs_leaves_no_folder(isolation, end, monkeypatch):
     """By a real signal: first while its program writes, then while it waits for work."""
     monkeypatch.setattr(judge_module, "SLACK_SECONDS", 0.0)
-    monkeypatch.setattr(judge_module, "STOP_SECONDS", 2.0)
+    monkeypatch.setattr(crew, "STOP_SECONDS", 2.0)
     before, others = set(os.listdir(tempfile.gettempdir())), processes()
     with Judge(workers=1, isolation=isolation) as pool:
         pool.batch([Program("def f(x): return 6", CALLS)])
@@ -366,7 +368,7 @@ def test_a_trainer_that_is_stopped_leaves_nothing_behind(number):
 
 
 def test_a_worker_that_cannot_start_is_no_verdict(monkeypatch):
-    monkeypatch.setattr(judge_module, "BOOT", "raise SystemExit({home!r})")
+    monkeypatch.setattr(starting, "BOOT", "raise SystemExit({module!r})")
     (verdict,) = judge_batch([Program("def f(x): return 6", CALLS)], workers=1, isolation="process")
     assert verdict.status == "no_verdict" and not verdict.passed
 

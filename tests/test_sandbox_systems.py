@@ -97,10 +97,10 @@ for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
 for name in ("fork", "sched_getaffinity", "setresuid", "pidfd_open", "memfd_create"):
     delattr(os, name)
-from ra3_lab.sandbox import Calls, Judge, Program, isolation, judge_batch, layers, plain
+from ra3_lab.sandbox import Calls, Judge, Program, isolation, judge_batch, layers, starting
 sys.modules.pop("resource")  # Linux's wait4 needs it
 isolation.HARD = {}  # as on win32
-plain.BOOT = "import sys; sys.modules.update(fcntl=None, resource=None); " + plain.BOOT
+starting.BOOT = "import sys; sys.modules.update(fcntl=None, resource=None); " + starting.BOOT
 tests = Calls("f", [[[3], 6]])
 programs = [Program("def f(x): return 2 * x", tests), Program("def f(x): return 5", tests)]
 try:

@@ -134,7 +134,11 @@ class Store:
         return self._base.execute("SELECT 1 FROM exact WHERE key = ?", (key,)).fetchone() is None
 
     def is_near(self, signed: np.ndarray, similar: float) -> bool:
-        """Whether a program was kept whose estimated similarity to this signature is at least `similar`."""
+        """Whether a program was kept whose estimated similarity to this signature is at least `similar`.
+
+        Looks at the first 40 x 12 programs that share a band, which bounds the time where very many do (the same
+        boilerplate); a near-duplicate of a later one alone is kept.
+        """
         keys = bands(signed)
         marks = ",".join("?" * len(keys))
         found = self._base.execute(

@@ -1,7 +1,7 @@
 """Running model-written programs: one seam, `judge_batch(programs, limits) -> list[Verdict]`.
 
     program.py   what is judged: programs, tests, limits, verdicts
-    judge.py     the trainer's side: hands out jobs, collects verdicts
+    judge.py     the trainer's side: hands out jobs, collects verdicts; crew.py has its workers
     deciding.py  what a program said and how it ended become a verdict
     worker.py    the judge worker: holds the tests, compares
     zygote.py    forks one confined process a program, watches its limits, kills it

@@ -7,7 +7,6 @@ Source: getrlimit(2) of Linux and of macOS.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from ra3_lab.sandbox import landlock, seccomp
 from ra3_lab.sandbox.guard import forbid
+from ra3_lab.sandbox.namespaces import end_with_parent
 from ra3_lab.sandbox.places import DEVICES, Places
 
 OPEN_FILES, THREADS = 64, 256
@@ -30,7 +30,6 @@ class Confinement:
     def __init__(self, plan: dict[str, Any], scratch: str, already: int) -> None:
         self.plan, self.scratch, self.ruleset, self.filter = plan, scratch, None, None
         self.already = already
-        self.libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         # Linux counts threads, and those of all of the user's processes unless there is a user namespace of its own.
         # macOS counts the user's processes and no threads: 1 allows no further one.
         self.processes = THREADS if plan.get("namespaces") else 1 if plan["isolation"] == "sandbox-exec" else 0
@@ -44,8 +43,8 @@ class Confinement:
 
     def bind_to(self, zygote: int) -> None:
         """In the forked process: end when the zygote does."""
-        if self.libc is not None:
-            self.libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG
+        if sys.platform == "linux":
+            end_with_parent()
             if os.getppid() != zygote:
                 os._exit(1)
 

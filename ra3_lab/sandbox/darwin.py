@@ -13,9 +13,8 @@ import struct
 import sys
 from typing import Any
 
-_INFO = struct.Struct(
-    "=16s10Q"
-)  # id, user, system, idle and interrupt wakeups, pageins, wired, resident, footprint, ...
+# id, user, system, idle and interrupt wakeups, pageins, wired, resident, footprint, ...
+_INFO = struct.Struct("=16s10Q")
 _V0 = 0
 
 

@@ -18,12 +18,7 @@ from typing import Any
 
 from ra3_lab.sandbox.deciding import Job, SandboxError
 from ra3_lab.sandbox.scratch import remove
-
-BOOT = (
-    "import sys; sys.path.insert(0, {home!r}); "
-    "from ra3_lab.sandbox.zygote import main; main({descriptor}, {parent})  # for {owner}"
-)
-HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # what `ra3_lab` is imported from
+from ra3_lab.sandbox.starting import HOME, command
 
 
 class Zygote:
@@ -62,20 +57,12 @@ class Zygote:
             os.mkdir(plan["scratch"], 0o700)
         else:
             plan["scratch"] = ""
-        boot = BOOT.format(home=plan["home"], descriptor=theirs.fileno(), parent=os.getpid(), owner=plan["owner"])
         filled = {"{scratch}": plan["scratch"], "{scratch_bytes}": str(int(scratch_mb * 1024 * 1024))}
         launcher = list(plan.get("launcher", ()))
         for blank, text in filled.items():
             launcher = [word.replace(blank, text) for word in launcher]
-        command = [
-            *launcher,
-            os.path.realpath(sys.executable) if launcher else sys.executable,
-            "-s",
-            "-S",
-            "-B",
-            "-c",
-            boot,
-        ]
+        python = os.path.realpath(sys.executable) if launcher else sys.executable
+        words = command("zygote", plan["owner"], f"{theirs.fileno()}, {os.getpid()}", python)
         # A fixed hash seed, so that a program that walks a set gives the same every time. One arena: an address
         # space limit of 512 MB would otherwise go to threads' reserves. Nothing else of the environment.
         environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
@@ -83,7 +70,7 @@ class Zygote:
         with theirs:
             try:
                 self.process = subprocess.Popen(
-                    command,
+                    [*launcher, *words],
                     stdin=nothing,
                     stdout=nothing,
                     stderr=nothing,

@@ -100,7 +100,8 @@ def build(name: str, profile: Profile = PROGRAM) -> dict[str, Any]:
     """The plan of an isolation, whether it holds or not: plain data for the zygote."""
     packages = package_folders() if profile.packages else ()
     shown = places(packages, profile.data)
-    plan: dict[str, Any] = {
+    starters = {"bubblewrap": launchers.bubblewrap, "sandbox-exec": launchers.sandbox_exec}
+    return {
         "isolation": name,
         "read": shown.read,
         "hide": shown.hide,
@@ -112,13 +113,8 @@ def build(name: str, profile: Profile = PROGRAM) -> dict[str, Any]:
         "seccomp": name in LINUX,
         "guard": name == "process",
         "forks": hasattr(os, "fork"),
-        "launcher": launchers.bubblewrap(shown)
-        if name == "bubblewrap"
-        else launchers.sandbox_exec(shown)
-        if name == "sandbox-exec"
-        else [],
+        "launcher": starters[name](shown) if name in starters else [],
     }
-    return plan
 
 
 def _has_landlock() -> bool:

@@ -12,17 +12,11 @@ What is promised and what is not, layer by layer: docs/sandbox.md.
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
-import secrets
 import selectors
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,18 +24,14 @@ from typing import Any
 
 from ra3_lab.sandbox import arrays, codec
 from ra3_lab.sandbox.checkers import parse_checker
+from ra3_lab.sandbox.crew import Worker
 from ra3_lab.sandbox.isolation import plan_for
 from ra3_lab.sandbox.profiles import PROGRAM, Profile
 from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verdict
-from ra3_lab.sandbox.scratch import remove
 
 DEFAULT_LIMITS = Limits()
-STOP_SECONDS = 10.0  # a busy machine may keep a worker from removing its folder for a while
-PIPE_BYTES = 1 << 20  # values of many megabytes come in few pieces
 AHEAD = 2  # jobs a worker holds, so that it never waits for us
 SLACK_SECONDS = 40.0  # wall time beyond its programs' that a worker may take for a job, its zygote's start included
-BOOT = "import sys; sys.path.insert(0, {home!r}); from ra3_lab.sandbox.worker import main; main()  # for {owner}"
-HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 Progress = Callable[[int, int], None]
 
 
@@ -71,64 +61,6 @@ class Returned:
     """One line for a reader where the status is not "passed"."""
 
 
-class _Worker:
-    """A judge worker's process and the jobs it holds, oldest first."""
-
-    def __init__(self, plan: dict[str, Any]) -> None:
-        self.held: deque[int] = deque()
-        self.deadline = 0.0
-        self.begun: list[bytes] = []  # pieces of a line whose end has not come
-        environment = {"PYTHONUTF8": "1"} | {
-            name: os.environ[name] for name in ("TMPDIR", "SYSTEMROOT") if name in os.environ
-        }
-        command = [sys.executable, "-s", "-S", "-B", "-c", BOOT.format(home=HOME, owner=os.getpid())]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            pipesize=PIPE_BYTES,
-        )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        # Its zygote's folders begin so: a worker that is killed, or hangs, cannot remove them itself.
-        self.folders = os.path.join(tempfile.gettempdir(), f"ra3_sandbox_{secrets.token_hex(8)}_")
-        self.write(json.dumps(plan | {"owner": os.getpid(), "folders": self.folders}))
-
-    def write(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # a dead worker shows by the end of its output
-            self.stdin.write(line.encode() + b"\n")
-            self.stdin.flush()
-
-    def lines(self) -> list[bytes] | None:
-        """The verdicts that have come; None when the process is gone."""
-        chunk = os.read(self.stdout.fileno(), PIPE_BYTES)
-        if not chunk:
-            return None
-        *lines, rest = chunk.split(b"\n")
-        if lines:
-            lines[0] = b"".join([*self.begun, lines[0]])
-            self.begun.clear()
-        self.begun.append(rest)
-        return lines
-
-    def stop(self) -> None:
-        """End of input: it goes by itself; killed where it does not. What folders it leaves are removed."""
-        with contextlib.suppress(OSError):
-            self.stdin.close()
-        try:
-            self.process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.stdout.close()
-        for folder in glob.glob(glob.escape(self.folders) + "*"):
-            if not remove(folder, STOP_SECONDS):
-                warnings.warn(f"the sandbox's folder {folder} could not be removed: remove it by hand.", stacklevel=2)
-
-
 class Judge:
     """A pool of judge workers that stays warm between batches; a context manager.
 
@@ -151,7 +83,7 @@ class Judge:
             raise ValueError(f"workers is {workers}; at least 1 is needed")
         self.workers, self.profile = workers, profile
         self.plan = plan_for(isolation, profile)
-        self._crew: list[_Worker] = []
+        self._crew: list[Worker] = []
         self._lock = threading.Lock()
 
     @classmethod
@@ -223,7 +155,7 @@ class Judge:
         tries, waiting, done = [0] * len(jobs), deque(range(len(jobs))), 0
         allowed = [4 * (job["wall_seconds"] * len(job.get("cases", "1")) + SLACK_SECONDS) for job in jobs]
 
-        def feed(worker: _Worker) -> None:
+        def feed(worker: Worker) -> None:
             while waiting and len(worker.held) < AHEAD:
                 number = waiting.popleft()
                 if not worker.held:
@@ -239,7 +171,7 @@ class Judge:
                 progress(done, len(jobs))
 
         while len(self._crew) < min(self.workers, len(jobs)):
-            self._crew.append(_Worker(self.plan))
+            self._crew.append(Worker(self.plan))
         with selectors.DefaultSelector() as selector:
             for worker in self._crew:
                 selector.register(worker.stdout, selectors.EVENT_READ, worker)
@@ -264,7 +196,7 @@ class Judge:
                     selector.unregister(worker.stdout)
                     worker.process.kill()
                     worker.stop()
-                    held, fresh = list(worker.held), _Worker(self.plan)
+                    held, fresh = list(worker.held), Worker(self.plan)
                     self._crew[self._crew.index(worker)] = fresh
                     waiting.extendleft(reversed(held))
                     if held:

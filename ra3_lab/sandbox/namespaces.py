@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import signal
 import struct
 
 from ra3_lab.sandbox.places import DEVICES, Places
@@ -61,11 +62,15 @@ def enter(shown: Places, scratch_mb: float) -> None:
     child = os.fork()
     if child:
         _wait_for(child)
-    _call("prctl", _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0))
+    end_with_parent()
     _furnish(shown, scratch_mb)
     become_nobody() if root else drop_privileges()
-    # Changing the user has cleared it.
-    _call("prctl", _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0))
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """From now on the kernel kills this process when its parent ends; becoming another user undoes it."""
+    _call("prctl", _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 def _wait_for(child: int) -> None:

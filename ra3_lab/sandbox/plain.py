@@ -33,6 +33,7 @@ from typing import Any
 from ra3_lab.sandbox import arrays, candidate, tester
 from ra3_lab.sandbox.deciding import KILLED, PARTS, Answer, Decider, Job, Lines, Running, SandboxError, allowance
 from ra3_lab.sandbox.guard import forbid
+from ra3_lab.sandbox.starting import HOME, command
 
 START_SECONDS = 60.0  # wall time that an interpreter may take to start; it does not count for the program
 RUNS = {
@@ -42,8 +43,6 @@ RUNS = {
     "stdin": (candidate.run_stdin,),
 }
 """Kind of run -> what each of its interpreters does."""
-BOOT = "import sys; sys.path.insert(0, {home!r}); from ra3_lab.sandbox.plain import main; main()  # for {owner}"
-HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NO_WINDOW = 0x08000000  # CREATE_NO_WINDOW
 
 
@@ -157,7 +156,7 @@ class _Process:
         told |= {name: job[name] for name in names} | {"kind": kind, "number": number, "scratch": scratch, "job": part}
         if number:  # test text may use more than the program, as under a zygote
             told["cpu_seconds"] = 2 * job["cpu_seconds"] + 5
-        command = [_interpreter(), "-s", "-S", "-B", "-c", BOOT.format(home=HOME, owner=os.getpid()), json.dumps(told)]
+        words = [*command("plain", os.getpid(), python=_interpreter()), json.dumps(told)]
         kept = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}  # Windows starts nothing else
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
         with contextlib.ExitStack() as stack:
@@ -168,7 +167,7 @@ class _Process:
                     file.write(given.encode("utf-8", "surrogatepass"))
                 stdin = stack.enter_context(open(path, "rb"))
             self.popen = subprocess.Popen(
-                command,
+                words,
                 bufsize=0,
                 stdin=stdin,
                 stdout=pipe,

@@ -36,6 +36,7 @@ from ra3_lab.sandbox.places import Places, world_reachable
 from ra3_lab.sandbox.scratch import empty, used_bytes
 
 WARM = "bisect collections copy functools heapq itertools math operator random re string typing"
+PR_SET_CHILD_SUBREAPER = 36
 CHANNEL, CALLS = 3, 4  # descriptors in the forked processes
 TEST_SECONDS = 5.0  # CPU seconds that test text may use beyond twice the program's limit
 
@@ -237,8 +238,7 @@ def main(descriptor: int, parent: int) -> None:
         candidate.furnish((*WARM.split(), *plan["warm"]))
         scratch, already = plan["scratch"], address_space()
         if sys.platform == "linux":
-            libc = ctypes.CDLL(None)
-            libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG: end with the judge worker
+            namespaces.end_with_parent()
             if os.getppid() != parent and not plan["launcher"]:
                 return
             if plan["launcher"]:
@@ -248,7 +248,7 @@ def main(descriptor: int, parent: int) -> None:
                 namespaces.enter(Places(tuple(plan["read"]), tuple(plan["hide"])), plan["scratch_mb"])
                 scratch = namespaces.SCRATCH
             else:
-                libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: its programs' orphans come to it
+                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # its programs' orphans come to it
                 if plan.get("landlock"):
                     _without_namespaces(plan, scratch)
         for signum in (signal.SIGINT, signal.SIGPIPE):  # Ctrl-C is the trainer's business
@@ -263,11 +263,9 @@ def main(descriptor: int, parent: int) -> None:
 
 def _without_namespaces(plan: dict[str, Any], scratch: str) -> None:
     """As root, become nobody where the interpreter can still be read then; give privileges up in any case."""
-
     if os.getuid() == 0 and world_reachable() and world_reachable(os.path.dirname(scratch)):
         os.chown(scratch, namespaces.NOBODY, namespaces.NOBODY)
         namespaces.become_nobody()
     else:
         namespaces.drop_privileges()
-
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+    namespaces.end_with_parent()
