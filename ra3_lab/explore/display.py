@@ -40,7 +40,7 @@ def show_view(view: View) -> None:
     if figure := view.figure_json():
         record = json.loads(figure) | {"config": {"displayModeBar": False, "responsive": True}}
         if os.environ.get("RA3_STATIC"):
-            show_html(_static_figure(record, view.twin.title), view.twin.title)
+            show_html(static_figure(record, view.twin.title), view.twin.title)
         else:
             bundle = {"application/vnd.plotly.v1+json": record, "text/plain": view.twin.title}
             display(bundle, raw=True)
@@ -48,12 +48,13 @@ def show_view(view: View) -> None:
         show_html(tail)
 
 
-def _static_figure(record: dict[str, Any], alt: str) -> str:
-    """The figure for a page that has plotly.js in its head."""
+def static_figure(record: dict[str, Any], alt: str) -> str:
+    """The figure for a page that loads plotly.js, wherever: it is drawn when the page is whole."""
     drawn = json.dumps(record, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="plot" role="img" aria-label="{escape(alt)}"></div>'
-        f"<script>Plotly.newPlot(document.currentScript.previousElementSibling, {drawn});</script>"
+        "<script>{const place = document.currentScript.previousElementSibling;"
+        f"addEventListener('load', () => Plotly.newPlot(place, {drawn}));}}</script>"
     )
 
 

@@ -1,7 +1,11 @@
 """Exported explorers, opened as files with the network off: they work, they are accessible, they are looked at."""
 
-import pytest
+import json
 
+import pytest
+from plotly.offline import get_plotlyjs
+
+from ra3_lab.explore.display import static_figure
 from ra3_lab.explore.gallery import GALLERY
 
 from .conftest import SIZES, SLOW, serious_violations
@@ -116,3 +120,14 @@ def test_opening_an_answer_shows_its_tokens(open_page):
     )
     assert page.get_attribute(f'[data-set="answer={other}"]', "aria-pressed") == "true"
     assert page.inner_text("#head .tokens") and before
+
+
+def test_a_figure_of_the_docs_site_is_drawn_though_plotly_comes_last(browser, tmp_path):
+    figure = static_figure(json.loads(GALLERY["oracle-knobs"]().view().figure_json()), "bounds")
+    path = tmp_path / "page.html"
+    path.write_text(f"<!DOCTYPE html><body>{figure}<script>{get_plotlyjs()}</script></body>", encoding="utf-8")
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("[aria-label=bounds] .main-svg")
+    context.close()
