@@ -138,6 +138,7 @@ def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "seeds": list(seeds),
         "tasks": len(first["correct"][split]),
         "samples": len(first["correct"][split][0]),
+        "tuned": any(out.glob("*-trial-*.json")),
         "updates": first["config"]["midtrain"]["estep"]["updates"] + first["config"]["midtrain"]["mstep"]["updates"],
         "rows": rows,
     }
@@ -145,9 +146,10 @@ def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
 
 def table(record: dict[str, Any]) -> str:
     """The record as a Markdown table with a sentence before it."""
+    rates = "learning rates chosen on validation" if record["tuned"] else "one learning rate for all"
     lines = [
         f"{record['tasks']} held-out tasks, {record['samples']} programs each, {len(record['seeds'])} seeds, "
-        f"{record['updates']} updates for every arm, fp32 computation, learning rates chosen on validation.",
+        f"{record['updates']} updates for every arm, fp32 computation, {rates}.",
         "",
         "| weights | arm | learning rate | pass@1 | by seed | less fp32 [95 %, seeds and tasks] | seconds |",
         "|---" * 7 + "|",

@@ -47,6 +47,7 @@ def test_the_page_gets_the_table_of_the_arms(quality, tmp_path):
     assert quality.main([*given, "--json", str(tmp_path / "table.json"), "--page", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "2 seeds, 5 updates for every arm, fp32 computation, one learning rate for all." in text
     assert "| fp32 | NTP | 0.001 | 100.0% | 100.0%, 100.0% |  | 1 |" in text
     assert "| FP4 + LoRA | RA3 | 0.001 | 75.0% | 75.0%, 75.0% | -25.0% [" in text
     record = json.loads((tmp_path / "table.json").read_text())
