@@ -103,13 +103,15 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> str:
         if any(curves(record, measure, key) for record in records)
     ]
     parts: list[str] = []
-    for view in filter(None, views):
-        view.figure.update_layout(title=None, margin_t=44)  # the heading says it, and wraps
+    for view in views:
+        if view is None or view.figure is None:
+            continue
+        figure = view.figure.update_layout(title=None, margin_t=44)  # the heading says it, and wraps
         config = {"displayModeBar": False, "responsive": True}
-        figure = to_html(view.figure, config, include_plotlyjs=not parts, full_html=False)
+        drawing = to_html(figure, config, include_plotlyjs=not parts, full_html=False)
         parts.append(
             f"<figure><figcaption><h3>{escape(view.twin.title)}</h3><p>{escape(view.twin.text)}</p></figcaption>"
-            f'<div class="plot">{figure}</div>{view.tail()}</figure>'
+            f'<div class="plot">{drawing}</div>{view.tail()}</figure>'
         )
     return section("curves", "Learning curves", "\n".join(parts)) if parts else ""
 
