@@ -10,8 +10,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from ra3_lab.models.adapters import prepare
-from ra3_lab.models.decoder import Cache, Decoder, GroupCache
+from ra3_lab.models.decoder import Cache, Decoder
 from ra3_lab.models.generation import Fallback, Sampling, decode, generate, sample_groups, sampler_of
+from ra3_lab.models.group_cache import Lanes, Products, group_cache
 from ra3_lab.models.sampling import draw_with_logp, keyed_uniforms
 from ra3_lab.models.variants import Variant
 
@@ -37,7 +38,8 @@ def _model(kind: str, vocabulary: int = 40) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "llama lora", "qwen2 lora"])
-def test_group_steps_give_hugging_faces_logits_while_rows_leave(kind):
+@pytest.mark.parametrize("way", [Lanes, Products])
+def test_group_steps_give_hugging_faces_logits_while_rows_leave(kind, way):
     """Prompts of different lengths share a prefill; after some steps members and whole prompts are dropped."""
     model, lengths = _model(kind), [3, 9, 6]
     torch.manual_seed(1)
@@ -49,7 +51,7 @@ def test_group_steps_give_hugging_faces_logits_while_rows_leave(kind):
     decoder = Decoder(model)
     prefilled = Cache(decoder, 3, 9)
     decoder.forward(ids[:, 0, :9], torch.zeros(3, dtype=torch.long), prefilled)
-    cache = GroupCache(prefilled, torch.tensor(lengths), 4, 12)
+    cache = way(prefilled, torch.tensor(lengths), 4, 12)
     prompts, members, compared = torch.arange(3), torch.arange(4).expand(3, 4), 0
     for t in range(12):
         if t == 5:
@@ -66,26 +68,44 @@ def test_group_steps_give_hugging_faces_logits_while_rows_leave(kind):
     assert compared == 5 * 12 + 3 * 6 + 4 * 2
 
 
+@pytest.mark.parametrize("lengths", [[3, 9, 6], [5, 5, 5]])
+def test_groups_of_one_have_their_prompt_in_their_lane(lengths):
+    model = _model("qwen2")
+    ids = torch.randint(0, 40, (3, 24), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+    decoder = Decoder(model)
+    prefilled = Cache(decoder, 3, 9)
+    decoder.forward(ids[:, :9], torch.zeros(3, dtype=torch.long), prefilled)
+    cache, rows = group_cache(prefilled, torch.tensor(lengths), 1, 12), torch.arange(3)
+    assert isinstance(cache, Lanes) and not cache.shared
+    for t in range(12):
+        if t == 7:
+            cache.select(torch.tensor([2, 1]), torch.zeros(2, 1, dtype=torch.long))
+            rows = rows[[2, 1]]
+        where = torch.tensor(lengths)[rows] + t
+        got = decoder.logits(decoder.step(ids[rows, where][:, None], cache))[:, 0]
+        torch.testing.assert_close(got, expected[rows, where], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2 lora"])
-def test_the_fused_kernel_of_bf16_gives_what_products_give(kind):
-    """Per step, for groups with prompts of different lengths; as near to float32 as the products in bf16 are."""
+def test_lanes_in_bf16_are_as_near_to_float32_as_products(kind):
+    """Per step, for groups with prompts of different lengths."""
     model, lengths = _model(kind), [3, 9, 6]
     ids = torch.randint(0, 40, (3, 4, 24), generator=torch.Generator().manual_seed(1))
     for p, length in enumerate(lengths):
         ids[p, :, :length] = ids[p, :1, :length]
     found = []
-    for dtype, fused in ((torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True)):
+    for dtype, way in ((torch.float32, Products), (torch.bfloat16, Products), (torch.bfloat16, Lanes)):
         decoder = Decoder(model, dtype)
-        assert decoder.fused == (dtype == torch.bfloat16)
-        decoder.fused = fused
         prompts = Cache(decoder, 3, 9)
         decoder.forward(ids[:, 0, :9], torch.zeros(3, dtype=torch.long), prompts)
-        cache = GroupCache(prompts, torch.tensor(lengths), 4, 15)
+        cache = way(prompts, torch.tensor(lengths), 4, 15)
         steps = [ids[torch.arange(3), :, torch.tensor(lengths) + t] for t in range(12)]
         found.append(torch.stack([decoder.logits(decoder.step(tokens, cache)).log_softmax(-1) for tokens in steps]))
-    exact, products, kernel = found
-    assert float((kernel - exact).abs().mean()) < 1.2 * float((products - exact).abs().mean())
-    assert float((kernel - exact).abs().max()) < 2 * float((products - exact).abs().max()) < 0.5
+    exact, products, lanes = found
+    assert float((lanes - exact).abs().mean()) < 1.2 * float((products - exact).abs().mean())
+    assert float((lanes - exact).abs().max()) < 2 * float((products - exact).abs().max()) < 0.5
 
 
 def test_reported_logps_are_those_of_the_model():

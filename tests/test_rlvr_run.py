@@ -251,6 +251,19 @@ def test_wrong_input_is_told_in_a_line(tmp_path, capsys, tiny_thinker, small_tok
     assert not (tmp_path / "run").exists()
 
 
+def test_a_start_with_another_tokenizer_of_a_fitting_size_is_refused(tmp_path, capsys, tiny_thinker, small_tokenizer):
+    """Two tokens have changed places in the files beside the weights: every program would come out as rubbish."""
+    start, out = tmp_path / "start", tmp_path / "run"
+    save_model(tiny_thinker, small_tokenizer, start)
+    file = start / "tokenizer.json"
+    record = json.loads(file.read_text())
+    vocabulary = record["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    file.write_text(json.dumps(record))
+    text = _told(["--out", str(out), "--init", str(start)], capsys)
+    assert "not the one they were trained with" in text and "tokenizer.json" in text and not out.exists()
+
+
 @pytest.mark.slow
 def test_the_command_refuses_a_hopeless_start_and_goes_on_when_forced(tmp_path, capsys, tiny_thinker, small_tokenizer):
     """A random model writes no Python; forced, the run ends with model, summary and groups."""

@@ -5,8 +5,7 @@ taken anew after every update, a matter of milliseconds. Every row of a batch is
 feeds each row a chunk of its own next tokens. What a chunk's padding writes into the cache lies behind the row's end,
 is never attended to and is overwritten by the row's next chunk.
 
-`step` is the faster path for whole groups: the samples of a prompt read the prompt's keys and values from one place
-instead of a copy each, and all rows write their own at the same slot, so nothing is scattered.
+`step` is the faster path for whole groups, whose keys and values are in a cache of their own (`group_cache.py`).
 
 Not handled: other architectures (a clear error), sliding windows, prompts longer than the context.
 """
@@ -20,10 +19,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from ra3_lab.models.group_cache import Lanes, Products
+from ra3_lab.models.packed import PackedLinear
 from ra3_lab.models.quantize import dense_weight
-
-_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # also returns what the softmax divides by
-_Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values
 
 
 def _bias(linear: Any) -> torch.Tensor | None:
@@ -31,19 +29,19 @@ def _bias(linear: Any) -> torch.Tensor | None:
     return None if bias is None else bias.detach()
 
 
-def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of (..., head_dim); the first half of `sin` has its sign changed."""
-    half = x.shape[-1] // 2
-    return torch.addcmul(x * cos, torch.cat([x[..., half:], x[..., :half]], -1), sin)
+def _neighbours(weight: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """Rows of a query or key projection (or its bias), so that the two numbers that are turned together, half a head
+    apart in Hugging Face's models, come out as neighbours. Their products stay what they were."""
+    return weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    qkv: torch.Tensor
-    qkv_bias: torch.Tensor | None
-    out: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    qkv: PackedLinear
+    out: PackedLinear
+    gate: PackedLinear
+    up: PackedLinear
+    down: PackedLinear
     norm_in: torch.Tensor
     norm_mlp: torch.Tensor
 
@@ -70,36 +68,6 @@ class Cache:
             self.keys, self.values = F.pad(self.keys, pad), F.pad(self.values, pad)
 
 
-class GroupCache:
-    """Keys and values of P prompts with G samples each: the prompts' once, the samples' own in preallocated slots.
-
-    prompt_keys, prompt_values: (layers, P, kv_heads, longest prompt, head_dim), right-padded, taken from a `Cache`;
-    own_keys, own_values: (layers, P, G, kv_heads, slots, head_dim), of which the first `used` slots are filled.
-    """
-
-    def __init__(self, prompts: Cache, lengths: torch.Tensor, group: int, slots: int) -> None:
-        self.prompt_keys, self.prompt_values, self.lengths = prompts.keys, prompts.values, lengths
-        layers, count, heads, width, size = prompts.keys.shape
-        self.own_keys = prompts.keys.new_empty((layers, count, group, heads, slots, size))
-        self.own_values = torch.empty_like(self.own_keys)
-        self.used = 0
-        padding = torch.arange(width, device=lengths.device) >= lengths[:, None]  # (P, longest prompt)
-        self.prompt_mask = padding.to(prompts.keys.dtype).masked_fill_(padding, -torch.inf)
-
-    def select(self, prompts: torch.Tensor, members: torch.Tensor) -> None:
-        """Keep these prompts (P',) and of each these members (P', G')."""
-        self.prompt_keys, self.prompt_values = self.prompt_keys[:, prompts], self.prompt_values[:, prompts]
-        self.lengths, self.prompt_mask = self.lengths[prompts], self.prompt_mask[prompts]
-        filled = self.used
-
-        def moved(own: torch.Tensor) -> torch.Tensor:
-            smaller = own.new_empty((own.shape[0], *members.shape, *own.shape[3:]))
-            smaller[..., :filled, :] = own[:, prompts[:, None], members, :, :filled]
-            return smaller
-
-        self.own_keys, self.own_values = moved(self.own_keys), moved(self.own_values)
-
-
 class Decoder:
     """Inference-only copy of a model. Raises ValueError for an architecture it does not know."""
 
@@ -115,17 +83,12 @@ class Decoder:
         self.context: int = config.max_position_embeddings
         self.eps: float = config.rms_norm_eps
         self.device = causal.model.embed_tokens.weight.device
-        self.fused = self.device.type == "cpu" and dtype == torch.bfloat16
         self.embedding = causal.model.embed_tokens.weight.detach().to(dtype)
-        self.head = dense_weight(causal.lm_head).to(dtype)
+        self.head = PackedLinear(dense_weight(causal.lm_head), None, dtype)
         self.norm = causal.model.norm.weight.detach().to(dtype)
         rope = causal.model.rotary_emb
         angles = torch.outer(torch.arange(self.context, device=self.device).float(), rope.inv_freq.float())
-        angles = torch.cat([angles, angles], -1)
-        self.cos = (angles.cos() * rope.attention_scaling).to(dtype)
-        sin = (angles.sin() * rope.attention_scaling).to(dtype)
-        half = self.head_dim // 2
-        self.sin = torch.cat([-sin[:, :half], sin[:, half:]], -1)  # with the signs of the rotation
+        self.rotation = torch.polar(torch.full_like(angles, rope.attention_scaling), angles)  # (context, head_dim / 2)
         self.layers = [self._pack(layer) for layer in causal.model.layers]
 
     def _pack(self, layer: Any) -> _Layer:
@@ -133,13 +96,18 @@ class Decoder:
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
         if any(_bias(p) is not None for p in (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)):
             raise ValueError("the decoder knows biases of query, key and value only; this model has others.")
-        biases = [_bias(p) for p in projections]
+
+        def joined(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            scaled = query * self.head_dim**-0.5
+            return torch.cat([_neighbours(scaled, self.head_dim), _neighbours(key, self.head_dim), value])
+
+        biases = [bias for p in projections if (bias := _bias(p)) is not None]
         return _Layer(
-            qkv=torch.cat([dense_weight(p) for p in projections]).to(self.dtype),
-            qkv_bias=None if biases[0] is None else torch.cat(biases).to(self.dtype),  # type: ignore[arg-type]
-            out=dense_weight(attention.o_proj).to(self.dtype),
-            gate_up=torch.cat([dense_weight(mlp.gate_proj), dense_weight(mlp.up_proj)]).to(self.dtype),
-            down=dense_weight(mlp.down_proj).to(self.dtype),
+            qkv=PackedLinear(joined(*map(dense_weight, projections)), joined(*biases) if biases else None, self.dtype),
+            out=PackedLinear(dense_weight(attention.o_proj), None, self.dtype),
+            gate=PackedLinear(dense_weight(mlp.gate_proj), None, self.dtype),
+            up=PackedLinear(dense_weight(mlp.up_proj), None, self.dtype),
+            down=PackedLinear(dense_weight(mlp.down_proj), None, self.dtype),
             norm_in=layer.input_layernorm.weight.detach().to(self.dtype),
             norm_mlp=layer.post_attention_layernorm.weight.detach().to(self.dtype),
         )
@@ -158,7 +126,7 @@ class Decoder:
         reach = int(positions.max()) + 1
         cache.reserve(reach)
         angle = positions.clamp(max=self.context - 1)  # padding of a chunk may lie beyond the context
-        cos, sin = self.cos[angle][:, None], self.sin[angle][:, None]  # (B, 1, W, head_dim)
+        rotation = self.rotation[angle][:, :, None]  # (B, W, 1, head_dim / 2)
         seen = torch.arange(reach, device=self.device)[None, None, None] <= positions[:, None, :, None]
         mask = torch.zeros(seen.shape, dtype=self.dtype, device=self.device).masked_fill_(
             ~seen, -torch.inf
@@ -170,80 +138,44 @@ class Decoder:
         group = self.heads // self.kv_heads
         for i, layer in enumerate(self.layers):
             h = F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps)
-            qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(rows, width, -1, self.head_dim).transpose(1, 2)
-            rotated, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], 1)
-            query, key = _turned(rotated, cos, sin).split([self.heads, self.kv_heads], 1)
+            qkv = self._turned(layer.qkv(h), rotation).to(self.dtype)
+            query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], 2)
             keys, values = cache.keys[i], cache.values[i]
-            keys[row_index[:, None], :, positions] = key.transpose(1, 2)
-            values[row_index[:, None], :, positions] = value.transpose(1, 2)
+            keys[row_index[:, None], :, positions], values[row_index[:, None], :, positions] = key, value
             keys, values = keys[:, :, :reach], values[:, :, :reach]
             if picked is not None:
                 keys, values = keys[row_index], values[row_index]
-            a = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=group > 1)
-            x = x + F.linear(a.transpose(1, 2).reshape(rows, width, -1), layer.out)
-            h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
-            gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+            query = query.transpose(1, 2)
+            a = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0, enable_gqa=group > 1)
+            x = self._rest(layer, x, a.transpose(1, 2).reshape(rows, width, -1))
         return F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
 
     @torch.no_grad()
-    def step(self, tokens: torch.Tensor, cache: GroupCache) -> torch.Tensor:
+    def step(self, tokens: torch.Tensor, cache: Lanes | Products) -> torch.Tensor:
         """Feed every sample its next token, tokens (P, G); returns last hidden states (P, G, D)."""
-        prompts, group = tokens.shape
-        slot, shared = cache.used, self.heads // self.kv_heads
-        cache.used += 1
-        angle = (cache.lengths + slot).clamp(max=self.context - 1).to(self.device)
-        cos, sin = self.cos[angle][:, None, None], self.sin[angle][:, None, None]  # (P, 1, 1, head_dim)
-        mask = cache.prompt_mask[:, None, None]  # (P, 1, 1, longest prompt)
+        angle = (cache.lengths + cache.used).clamp(max=self.context - 1).to(self.device)
+        rotation = self.rotation[angle][:, None, None]  # (P, 1, 1, head_dim / 2)
         x = F.embedding(tokens.to(self.device), self.embedding)
         for i, layer in enumerate(self.layers):
             h = F.rms_norm(x, x.shape[-1:], layer.norm_in, self.eps)
-            qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(prompts, group, -1, self.head_dim)
-            rotated, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], 2)
-            query, key = _turned(rotated, cos, sin).split([self.heads, self.kv_heads], 2)
-            cache.own_keys[i, :, :, :, slot], cache.own_values[i, :, :, :, slot] = key, value
-            query = query.reshape(prompts, group, self.kv_heads, shared, self.head_dim)
-            own = cache.own_keys[i][..., : slot + 1, :], cache.own_values[i][..., : slot + 1, :]
-            a = self._attend(query, (cache.prompt_keys[i], cache.prompt_values[i]), own, mask)
-            x = x + F.linear(a.reshape(prompts, group, -1), layer.out)
-            h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
-            gate, up = F.linear(h, layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, layer.down)
+            qkv = self._turned(layer.qkv(h), rotation)
+            x = self._rest(layer, x, cache.attend(i, qkv))
+        cache.used += 1
         return F.rms_norm(x, x.shape[-1:], self.norm, self.eps)
 
-    def _attend(self, query: torch.Tensor, prompt: _Pair, own: _Pair, mask: torch.Tensor) -> torch.Tensor:
-        """Attention of (P, G, kv_heads, shared, head_dim) to the prompt's and its own keys and values, same shape.
+    def _turned(self, qkv: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        """(..., heads + 2 kv_heads, head_dim) float32, in place where it is: rotary embedding of queries and keys."""
+        qkv = qkv.float().unflatten(-1, (-1, self.head_dim))
+        pairs = torch.view_as_complex(qkv.unflatten(-1, (-1, 2)))  # (..., head_dim / 2)
+        pairs[..., : self.heads + self.kv_heads, :].mul_(rotation)
+        return qkv
 
-        In bf16 on a CPU two calls of the fused kernel, joined by their normalisers: products of single vectors have no
-        bf16 kernel and take more than twice as long. In float32 products are the faster ones.
-        """
-        prompts, group, heads, shared, size = query.shape
-        by_prompt = query.transpose(1, 2).reshape(prompts, heads, group * shared, size)
-        if self.fused:
-            everyone = mask.expand(-1, 1, group * shared, -1)
-            from_prompt, prompt_total = _FUSED(by_prompt, *prompt, attn_mask=everyone)
-            from_own, own_total = _FUSED(*(x.flatten(0, 1) for x in (query, *own)))
-            from_prompt, prompt_total = (
-                x.reshape(prompts, heads, group, shared, -1).transpose(1, 2) for x in (from_prompt, prompt_total)
-            )
-            share = torch.sigmoid(own_total.reshape(prompt_total.shape) - prompt_total)  # of the own ones
-            return torch.lerp(from_prompt, from_own.reshape(query.shape), share.to(query.dtype))
-        width, slots, scale = mask.shape[-1], own[0].shape[-2], size**-0.5
-        on_prompt = torch.baddbmm(  # (P kv_heads, G shared, width)
-            mask.expand(-1, heads, -1, -1).flatten(0, 1),
-            by_prompt.flatten(0, 1),
-            prompt[0].flatten(0, 1).transpose(1, 2),
-            alpha=scale,
-        )
-        on_prompt = on_prompt.view(prompts, heads, group, shared, width).transpose(1, 2)
-        own_keys, own_values = (x.flatten(0, 2) for x in own)  # (P G kv_heads, slots, head_dim)
-        on_own = torch.bmm(query.reshape(-1, shared, size) * scale, own_keys.transpose(1, 2))
-        weight = torch.cat([on_prompt, on_own.view(prompts, group, heads, shared, slots)], -1).softmax(-1)
-        from_own = torch.bmm(weight[..., width:].reshape(-1, shared, slots), own_values)
-        to_prompt = weight[..., :width].transpose(1, 2).reshape(prompts, heads, group * shared, width)
-        from_prompt = (to_prompt @ prompt[1]).view(prompts, heads, group, shared, -1)
-        return from_own.view(query.shape) + from_prompt.transpose(1, 2)
+    def _rest(self, layer: _Layer, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """What a layer does after attention, both residual connections included."""
+        x = layer.out.plus(attended, x)
+        h = F.rms_norm(x, x.shape[-1:], layer.norm_mlp, self.eps)
+        return layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Output logits (..., V) of hidden states (..., D), float32 on the CPU where sampling happens."""
-        return F.linear(hidden, self.head).float().cpu()
+        return self.head(hidden).float().cpu()

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ra3_lab.models.decoder import Cache, Decoder, GroupCache
+from ra3_lab.models.decoder import Cache, Decoder
 from ra3_lab.models.engines.completer import Completer, Row, Rows
+from ra3_lab.models.group_cache import group_cache
 from ra3_lab.models.sampling import draw_with_logp, keyed_uniforms
 from ra3_lab.models.tokenizer import LineTokenizer
 
@@ -138,9 +139,9 @@ class StopWatch:
         self.reach = max(map(len, stops), default=0)
         self.may_finish: dict[int, bool] = {}  # token -> whether its text holds the last character of a stop
 
-    def stopped(self, ids: list[int]) -> bool:
+    def stopped(self, ids: Sequence[int] | np.ndarray) -> bool:
         """Whether the text of these tokens holds a stop that the last token finished."""
-        last = ids[-1]
+        last = int(ids[-1])
         if last not in self.may_finish:
             self.may_finish[last] = bool(self.ends & set(self.tokenizer.decode([last])))
         if not self.may_finish[last]:
@@ -171,28 +172,30 @@ def decode(
     prefilled = Cache(decoder, count, width)
     hidden = decoder.forward(ids, torch.zeros(count, dtype=torch.long), prefilled)
     hidden = hidden[torch.arange(count), lengths.to(hidden.device) - 1][:, None].expand(-1, group, -1)  # (P, G, D)
-    cache = GroupCache(prefilled, lengths.to(decoder.device), group, context - int(lengths.min()))
-    rows: Rows = [[([], []) for _ in range(group)] for _ in range(count)]
+    cache = group_cache(prefilled, lengths.to(decoder.device), group, context - int(lengths.min()))
+    most = min(how.max_new, context - int(lengths.min()))
+    written = np.zeros((count, group, most), dtype=np.int64)
+    probabilities = np.zeros(written.shape, dtype=np.float32)  # as logarithms
+    tokens_of = np.zeros((count, group), dtype=np.int64)  # how many each row has
     alive = np.ones((count, group), dtype=bool)
     # Where each place of the batch came from: (prompt, member). Places of rows that have ended stay until moved.
     origin = np.stack(np.meshgrid(np.arange(count), np.arange(group), indexing="ij"), -1)  # (P, G, 2)
     place = np.broadcast_to(lengths.numpy()[:, None], keys.shape)
-    while True:
+    for step in range(most):
         uniforms = keyed_uniforms(*seeds, keys.ravel(), place.ravel())
         logits = decoder.logits(hidden).flatten(0, 1)
         tokens, logp = draw_with_logp(logits, uniforms, how.temperature, banned, how.top_k, how.top_p)
-        drawn, logps = tokens.numpy().reshape(alive.shape), logp.numpy().reshape(alive.shape)
-        for p, g in zip(*np.nonzero(alive), strict=True):
+        drawn = tokens.numpy().reshape(alive.shape)
+        rows = tuple(origin[alive].T)  # prompts and members
+        written[(*rows, step)], probabilities[(*rows, step)] = drawn[alive], logp.numpy().reshape(alive.shape)[alive]
+        tokens_of[rows] = step + 1
+        alive &= (drawn != eos) & (place + 1 < context)
+        for p, g in zip(*np.nonzero(alive), strict=True) if len(watch) else ():
             prompt, member = origin[p, g]
-            written, probabilities = rows[prompt][member]
-            token = int(drawn[p, g])
-            written.append(token)
-            probabilities.append(float(logps[p, g]))
-            room = len(written) < how.max_new and place[p, g] + 1 < context
-            stop = watch[prompt] if len(watch) else None
-            alive[p, g] = room and token != eos and not (stop is not None and stop.stopped(written))
-        if not alive.any():
-            return rows
+            stop = watch[prompt]
+            alive[p, g] = stop is None or not stop.stopped(written[prompt, member, : step + 1])
+        if step + 1 == most or not alive.any():
+            break
         going = alive.sum(1)
         if (going > 0).sum() * going.max() <= COMPACT_AT * alive.size:
             kept = np.flatnonzero(going)
@@ -202,6 +205,8 @@ def decode(
             origin = origin[kept[:, None], members]
         hidden = decoder.step(torch.from_numpy(drawn.copy()), cache)
         place = place + 1
+    ends = zip(written, probabilities, tokens_of, strict=True)
+    return [[(i[:n].tolist(), p[:n].tolist()) for i, p, n in zip(*group, strict=True)] for group in ends]
 
 
 def _completion(tokenizer: LineTokenizer, ids: list[int], logp: list[float], stops: tuple[str, ...]) -> Completion:

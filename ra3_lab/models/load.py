@@ -15,6 +15,8 @@ from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
 from ra3_lab.models.variants import Storage, Variant, check
 
+_VOCABULARY = "vocabulary_sha256"  # in config.json: the fingerprint of the tokenizer that the weights belong to
+
 
 def pick_device(name: str) -> torch.device:
     """The device of that name; 'auto' takes CUDA where there is one. Raises ValueError where it is not there."""
@@ -42,7 +44,8 @@ def load_model(
     after the other.
 
     Raises FileNotFoundError for a path that is no model directory and ValueError for a tokenizer that cannot isolate
-    newline and marker, or for a variant that does not work here. Remote code is never run.
+    newline and marker or is not the one that the weights were saved with, or for a variant that does not work here.
+    Remote code is never run.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -72,6 +75,12 @@ def load_model(
             f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: "
             "they do not belong together."
         )
+    known = getattr(model.config, _VOCABULARY, None)
+    if known is not None and known != tokenizer.fingerprint():
+        raise ValueError(
+            f"{source}: the tokenizer beside the weights is not the one they were trained with, though it is of a size "
+            "that fits: its tokens have other ids. Put back the tokenizer files of that run (tokenizer.json)."
+        )
     disarm(model)  # a directory may hold 4-bit weights
     if not frozen:
         return model.to(place).eval(), tokenizer
@@ -84,14 +93,17 @@ def load_model(
 
 def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
     """Write model (float weights, adapters merged) and tokenizer to a directory, complete or not at all; adapters
-    once more by themselves, in its folder adapter/, for `ra3-lab export`."""
+    once more by themselves, in its folder adapter/, for `ra3-lab export`. The configuration names the vocabulary, so
+    that `load_model` knows another one."""
     import shutil
     import tempfile
 
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        merged(model).save_pretrained(staging)
+        whole = merged(model)
+        setattr(whole.config, _VOCABULARY, tokenizer.fingerprint())
+        whole.save_pretrained(staging)
         if (variant := variant_of(model)) is not None and variant.adapted:
             from ra3_lab.models.export import ADAPTER_FOLDER, save_adapter
 

@@ -193,19 +193,13 @@ def stages(shape: Shape, variant: Variant, job: Job, size: int = 4) -> list[Stag
     }
     found = [Stage("load", base)]
     if job.rl:
-        snapshot = shape.linear * size * (1 if variant.adapted or variant.quantized or size != 4 else _packed(shape))
+        head = shape.vocabulary * shape.hidden if size == 4 else 0  # packed on a CPU, as all that is multiplied with
+        snapshot = (shape.linear + head) * size
         cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * job.rows * job.length * size
         found.append(Stage("rollout", {**held, "decoder": snapshot, "key/value cache": 1.25 * cache}))
         passing = tokens * (3 * shape.intermediate + 6 * shape.hidden) * size
         found.append(Stage("score", {**held, "passing through": passing, "logits": 3 * chunk}))
     return [*found, Stage("update", update)]
-
-
-def _packed(shape: Shape) -> float:
-    """Share of the linear weights that the decoder copies when nothing else changes: packed q, k, v and gate, up."""
-    sizes = [a * b for a, b in shape.matrices]
-    packed = sum(sizes[:3]) + (sum(sizes[4:6]) if shape.gated else 0)
-    return packed / sum(sizes)
 
 
 def peak(found: Sequence[Stage]) -> Stage:

@@ -8,6 +8,7 @@ every token, from which scoring knows what belongs to a line, what to a latent a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,11 @@ class LineTokenizer:
     def offered(self, line: str) -> bool:
         """Whether a latent decision is offered at this line: not where the expert's own comment stands flush left."""
         return not line.startswith(self.marker_text)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the vocabulary, tokens in the order of their ids; versions of libraries do not change it."""
+        tokens = self.hf.convert_ids_to_tokens(range(len(self.hf)))
+        return hashlib.sha256("\n".join(map(repr, tokens)).encode()).hexdigest()
 
     def with_marker(self, marker: str) -> LineTokenizer:
         """The same tokenizer for a language whose comments begin with `marker`. Raises ValueError as the class does."""

@@ -24,6 +24,7 @@ from ra3_lab.distributed import rank, shares, sum_gradients, summed, total
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.load import autocast
+from ra3_lab.models.packed import onednn
 from ra3_lab.models.scoring import answer_logps
 from ra3_lab.rlvr.advantages import group_advantages, overlong_penalty, zero_variance
 from ra3_lab.rlvr.groups import Group, rewards_of
@@ -172,7 +173,7 @@ class GRPO:
             self.model.train()
             for number, part in enumerate(micro):
                 some = rows.take(part)
-                with autocast(self.model, self.precision):
+                with onednn(), autocast(self.model, self.precision):
                     logp, entropy = answer_logps(
                         self.model, some.ids, some.prompts, some.lengths, self.temperature, bool(loss_config.entropy)
                     )
@@ -189,7 +190,8 @@ class GRPO:
                     entropy,
                 )
                 loss, found = loss_of(loss_config, tokens, weights[part, :width])
-                loss.backward()
+                with onednn():
+                    loss.backward()
                 found |= {"loss": loss.item(), "entropy": float((entropy.detach() * tokens.mask).sum())}
                 found |= _mismatch(tokens.mask, old[number], some.sampler)
                 for key, value in found.items():
@@ -227,7 +229,7 @@ class GRPO:
         scores = torch.zeros(rows.sampler.shape, dtype=kind)
         for part in self._parts(rows, torch.arange(len(rows.lengths)))[rank()]:
             some = rows.take(part)
-            with autocast(model, self.precision):
+            with onednn(), autocast(model, self.precision):
                 logp, _ = answer_logps(model, some.ids, some.prompts, some.lengths, self.temperature)
             scores[part, : logp.shape[1]] = logp
         return total(scores)
