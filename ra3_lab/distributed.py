@@ -94,7 +94,7 @@ def _told() -> Iterator[None]:
             raise
         said = str(error).strip().splitlines()[0]
         raise ProcessLost(
-            f"another process of this run has ended, so this one ends too; the last checkpoint stands ({said})."
+            f"another process of this run has ended, so this one ends too; the run goes on with --resume ({said})."
         ) from error
 
 

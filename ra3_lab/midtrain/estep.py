@@ -212,6 +212,7 @@ class EStep:
         repeated = [traces[key // group] for key in keys]
         rollouts = sample_latents(engine, self.tokenizer, repeated, self.how, self.seed, number, keys)
         encoded, advantage, counts = self.credit(rollouts)
+        counts = summed(counts)
         self.accumulate(encoded, advantage, len(traces) * group)
         sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
@@ -222,7 +223,6 @@ class EStep:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        counts = summed(counts)
         self.tokens += int(counts["tokens"])
         return {
             "return": counts["return"] / counts["rows"],

@@ -22,7 +22,7 @@ from ra3_lab.runs.files import (
     write_json,
 )
 from ra3_lab.runs.follower import Follower
-from ra3_lab.runs.progress import narrator
+from ra3_lab.runs.progress import narrator, tenths
 from ra3_lab.runs.signals import Interrupted, polite_stop
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "read_jsonl",
     "read_run",
     "resume_run",
+    "tenths",
     "view_run",
     "write_json",
 ]

@@ -110,9 +110,13 @@ class RunDirectory:
 
         Raises Interrupted, the state being saved, and OSError where the checkpoint cannot be written.
         """
-        from ra3_lab.distributed import everyone
+        from ra3_lab.distributed import ProcessLost, everyone
 
-        asked = max(everyone(self.stop.signum or 0))  # where several processes train, all stop after the same update
+        try:  # where several processes train, all stop after the same update
+            asked = max(everyone(self.stop.signum or 0))
+        except ProcessLost:
+            self.save(capture())
+            raise
         if last or asked or step % self.checkpoint_every == 0:
             self.save(capture())
         if asked:

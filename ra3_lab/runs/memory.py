@@ -68,9 +68,14 @@ class Mark:
 
 @contextmanager
 def saved_when_out_of_memory(saver: Saver | None, advice: Callable[[], str]) -> Iterator[Mark]:
-    """While this lasts, an error for want of memory saves the marked state and becomes OutOfMemory with `advice()`."""
+    """While this lasts, an error for want of memory saves the marked state and becomes OutOfMemory with `advice()`.
+
+    Where several processes train and another one is lost, the marked state is saved, too.
+    """
     import torch
     from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    from ra3_lab.distributed import ProcessLost
 
     mark = Mark()
     hook = register_optimizer_step_pre_hook(lambda *_: mark.spoil())
@@ -91,5 +96,9 @@ def saved_when_out_of_memory(saver: Saver | None, advice: Callable[[], str]) -> 
                 saver.save(mark.state)
             where = f" The run is {saver.standing()}"
         raise OutOfMemory(f"out of memory ({said}).{where}\n{advice()}") from None
+    except ProcessLost:
+        if saver is not None and mark.valid and mark.state is not None:
+            saver.save(mark.state)
+        raise
     finally:
         hook.remove()
