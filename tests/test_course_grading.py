@@ -157,6 +157,14 @@ def test_links_are_not_followed(tmp_path):
     assert found == [] and len(notes) == 2
 
 
+def test_a_roster_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "class.csv").write_bytes("student,group\nMüller,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"class\.csv is not UTF-8 text .*: save the roster as UTF-8"):
+        results.read_roster(tmp_path / "class.csv")
+    (tmp_path / "class.csv").write_text("\ufeffstudent,group\nMüller,1\n", encoding="utf-8")
+    assert results.read_roster(tmp_path / "class.csv") == ["Müller"]
+
+
 def test_missing_and_late_are_told(tmp_path, sandbox):
     path = hand_in(tmp_path, "ada", with_answer(GOOD))
     os.utime(path, (datetime(2027, 3, 2, 1).timestamp(),) * 2)

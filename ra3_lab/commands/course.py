@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from ra3_lab.commands.judge import progress
 from ra3_lab.commands.output import Json, results
 
 FOLDER = Path("ra3_course")
@@ -249,7 +248,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     from ra3_lab.course.registry import assignment
     from ra3_lab.course.report import score, status
     from ra3_lab.course.submissions import find
-    from ra3_lab.runs import narrator
+    from ra3_lab.runs import narrator, tenths
 
     secret = secrets.read(action.course)
     deadline = datetime.fromisoformat(action.deadline) if action.deadline else None
@@ -264,7 +263,7 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     if not wanted:
         raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
     with narrator() as say:
-        show = progress(say, "graded")
+        show = tenths(say, "graded")
         records = grade_all(
             wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
         )

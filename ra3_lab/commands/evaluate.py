@@ -73,10 +73,10 @@ def run(
     """
     import sys
 
-    from ra3_lab.commands.judge import progress, table
+    from ra3_lab.commands.judge import table
     from ra3_lab.evaluate.benchmark import RunStopped, check_ks, judge_samples, self_test, summarise
     from ra3_lab.evaluate.samples import write_samples
-    from ra3_lab.runs import narrator
+    from ra3_lab.runs import narrator, tenths
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
 
@@ -99,10 +99,10 @@ def run(
                 say(f"{len(chosen)} tasks of {bench}; data hash {chosen.hash}")
                 if bench in ("mbpp", "mbpp-sanitized") and split is None:
                     say("note: published MBPP scores are on --split test (ids 11 to 510); this is the whole file")
-                chosen = with_expected(chosen, workers, isolation, progress(say, "expected results"))
+                chosen = with_expected(chosen, workers, isolation, tenths(say, "expected results"))
                 tested: dict[str, Any] | str = "skipped"
                 if not skip_self_test:
-                    tested = self_test(chosen, workers, isolation, progress(say, "self-test"))
+                    tested = self_test(chosen, workers, isolation, tenths(say, "self-test"))
                     say(f"self-test: {tested['passed']} of {tested['of']} reference solutions pass")
 
                 import torch
@@ -114,11 +114,11 @@ def run(
                 say(f"loading {model}")
                 network, tokenizer = load_to_read(model, device, reading)
                 samples, sampling = sample_completions(
-                    network, tokenizer, chosen, n, temperature, max_new, seed, precision, progress(say, "sampled tasks")
+                    network, tokenizer, chosen, n, temperature, max_new, seed, precision, tenths(say, "sampled tasks")
                 )
                 if samples_out is not None:
                     write_samples(samples_out, samples)
-                records = judge_samples(chosen, samples, workers, isolation, progress(say, "judged"))
+                records = judge_samples(chosen, samples, workers, isolation, tenths(say, "judged"))
             summary = summarise(chosen, records, k, isolation) | {
                 "self_test": tested,
                 "model": model,

@@ -55,7 +55,7 @@ def run(
 
     from ra3_lab.evaluate.benchmark import RunStopped, judge_samples, self_test, summarise
     from ra3_lab.evaluate.samples import canonical_samples, read_samples
-    from ra3_lab.runs import narrator
+    from ra3_lab.runs import narrator, tenths
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
 
@@ -70,11 +70,11 @@ def run(
                     raise ValueError(f"{tasks.data.location} has no reference solutions: give --samples FILE.")
                 check_counts(k, chosen)
                 say(f"{len(tasks)} tasks of {bench}, {len(chosen)} programs; data hash {tasks.hash}")
-                tasks = with_expected(tasks, workers, isolation, progress(say, "expected results"))
+                tasks = with_expected(tasks, workers, isolation, tenths(say, "expected results"))
                 tested: dict[str, Any] | str = "these are the reference solutions" if canonical else "skipped"
                 if not canonical and not skip_self_test:
-                    tested = self_test(tasks, workers, isolation, progress(say, "self-test"))
-                records = judge_samples(tasks, chosen, workers, isolation, progress(say, "judged"))
+                    tested = self_test(tasks, workers, isolation, tenths(say, "self-test"))
+                records = judge_samples(tasks, chosen, workers, isolation, tenths(say, "judged"))
             summary = summarise(tasks, records, k, isolation) | {"self_test": tested}
         except RunStopped as stop:
             print(f"ra3-lab judge: {stop}", file=sys.stderr)
@@ -98,19 +98,6 @@ def check_counts(ks: Sequence[int], samples: Sequence[Any]) -> None:
     from ra3_lab.evaluate.benchmark import check_ks
 
     check_ks(ks, Counter(sample.task_id for sample in samples))
-
-
-def progress(say: Any, what: str) -> Any:
-    """A `progress(done, all)` that says every tenth part."""
-    said = [0]
-
-    def show(done: int, of: int) -> None:
-        part = 10 * done // max(of, 1)
-        if part > said[0]:
-            said[0] = part
-            say(f"{what}: {done} of {of}")
-
-    return show
 
 
 def table(summary: dict[str, Any]) -> str:

@@ -32,9 +32,13 @@ SCORES = "ranking.jsonl"
 
 
 def read_roster(path: Path) -> list[str]:
-    """Students, as the submissions folder names them: the first column of a CSV, or one a line."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
+    """Students, as the submissions folder names them: the first column of a CSV, or one a line. ValueError for text
+    that is not UTF-8."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}): save the roster as UTF-8 CSV.") from error
     return [name for name in rows if name.lower() not in ("student", "id", "name")]
 
 

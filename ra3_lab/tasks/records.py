@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +177,3 @@ def read_records(path: Path) -> Iterator[Task]:
             raise ValueError(f"{path}:{number}: task_id {task.task_id!r} stands in line {seen[task.task_id]} too.")
         seen[task.task_id] = number
         yield task
-
-
-def write_records(path: Path, tasks: Iterable[Task]) -> None:
-    """Write tasks as JSONL. FileExistsError where `path` exists."""
-    with open(path, "x", encoding="utf-8") as file:
-        for task in tasks:
-            file.write(json.dumps(task_to_record(task), ensure_ascii=False) + "\n")
