@@ -144,7 +144,7 @@ def trl_times(model: Any, prompts: list[list[int]], steps: int, **settings: Any)
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of each side per round")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of each side per round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--busy", action="store_true", help="time our side beside a busy process, too")
