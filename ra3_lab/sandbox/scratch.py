@@ -1,7 +1,7 @@
 """Folders that programs write to: how much is in one, emptying it whatever a program has made of it, removing it.
 
-A program may still be at work while its folder is emptied. So nothing here changes what a path leads to that the
-program could replace by a link: folders are entered by descriptor, and links are not followed.
+A program may be at work meanwhile. So nothing here follows a path of which it could replace a part by a link: folders
+are entered one in the other, by descriptor.
 """
 
 from __future__ import annotations
@@ -21,37 +21,30 @@ _LINK = (NotImplementedError, ValueError)  # what chmod says of one
 def used_bytes(folder: str) -> int:
     """Bytes of disk under a folder, plus 1 KiB for each entry; folders that may not be listed are made so.
 
-    TOO_MUCH where there are ENTRIES of them, or a folder stays closed. A file that was unlinked while open is not seen.
+    TOO_MUCH where there are ENTRIES of them, a folder stays closed, or they are nested a thousand deep. A file that was
+    unlinked while open is not seen.
     """
-    total, count, waiting = 0, 0, [folder]
-    while waiting:
-        try:
-            entries = _listed(waiting.pop())
-        except (PermissionError, *_LINK):
-            return TOO_MUCH
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                total += 1024 + status.st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-        count += len(entries)
-        if count >= ENTRIES:
-            return TOO_MUCH
-    return total
-
-
-def _listed(path: str) -> list[os.DirEntry[str]]:
-    """The first entries of a folder; none where it is gone."""
     try:
-        with os.scandir(path) as entries:
-            return list(islice(entries, ENTRIES))
-    except PermissionError:
-        os.chmod(path, 0o700, follow_symlinks=False)
-        with os.scandir(path) as entries:
-            return list(islice(entries, ENTRIES))
-    except OSError:
-        return []
+        total, count = _used(folder, None)
+    except (OSError, RecursionError, *_LINK):
+        return TOO_MUCH
+    return total if count < ENTRIES else TOO_MUCH
+
+
+def _used(name: str, folder: int | None) -> tuple[int, int]:
+    """Bytes and entries, nothing for a folder that is gone or has become something else."""
+    total = count = 0
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), _entered(name, folder) as here:
+        with os.scandir(here) as entries:
+            found = list(islice(entries, ENTRIES))
+        count = len(found)
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):
+                total += 1024 + entry.stat(follow_symlinks=False).st_blocks * 512
+            if entry.is_dir(follow_symlinks=False) and count < ENTRIES:
+                inner = _used(entry.name, here)
+                total, count = total + inner[0], count + inner[1]
+    return total, count
 
 
 def empty(folder: str) -> bool:
@@ -61,6 +54,7 @@ def empty(folder: str) -> bool:
             if not os.listdir(folder):  # mostly
                 return True
         with _entered(folder) as top:
+            os.fchmod(top, 0o700)
             for _ in range(1_000_000):
                 names = os.listdir(top)
                 if not names:
@@ -70,6 +64,7 @@ def empty(folder: str) -> bool:
                         os.unlink(name, dir_fd=top)
                         continue
                     with _entered(name, top) as inside:
+                        os.fchmod(inside, 0o700)
                         for inner in os.listdir(inside):
                             _bring_up(inner, inside, top)
                     os.rmdir(name, dir_fd=top)
@@ -84,7 +79,7 @@ def _is_folder(name: str, folder: int) -> bool:
 
 @contextlib.contextmanager
 def _entered(name: str, folder: int | None = None) -> Iterator[int]:
-    """A descriptor of a folder that may be listed and changed. OSError where it is none, or not ours."""
+    """A descriptor of a folder that may be listed. OSError where it is none, or not ours."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         found = os.open(name, flags, dir_fd=folder)
@@ -92,7 +87,6 @@ def _entered(name: str, folder: int | None = None) -> Iterator[int]:
         os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
         found = os.open(name, flags, dir_fd=folder)
     try:
-        os.fchmod(found, 0o700)
         yield found
     finally:
         os.close(found)
