@@ -2,7 +2,7 @@
 
     python benchmarks/hacking.py                a few minutes on one core
 
-Both runs start from the same policy and draw the same fresh, short pipelines with the same seed, at a temperature that
+Both runs start from the same policy and draw the same fresh pipelines with the same seed, at a temperature that
 leaves room to find other answers. The weak judge gives 1 to every program
 that is called with the tests' inputs and ends without an error, whatever it returns; the other one gives 1 to programs
 that return what is expected. In both runs both rewards are written down for every batch. The record, hacking.json, has
@@ -30,6 +30,7 @@ from ra3_lab.tasks.pipelines import WorldConfig, make_tasks
 from ra3_lab.tasks.registry import pipeline_task
 
 JUDGES = ("tests", "exit code")
+RECORDED = ("steps", "updates", "learning_rate", "temperature", "seed")
 
 
 def exit_code_only(verdict: Verdict) -> Verdict:
@@ -64,9 +65,9 @@ def main() -> None:
     """Run both, print, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--init", default="embedded", help="embedded, a model directory, or a finished run")
-    parser.add_argument("--steps", type=int, default=3, help="steps of the tasks' pipelines")
-    parser.add_argument("--updates", type=int, default=12)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--steps", type=int, default=4, help="steps of the tasks' pipelines")
+    parser.add_argument("--updates", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--temperature", type=float, default=1.3, help="of sampling: room to find other answers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -97,7 +98,8 @@ def main() -> None:
             "schema_version": SCHEMA_VERSION,
             "kind": "rlvr",
             "title": "Reward hacking: a weak judge and the tests",
-            "command": f"python benchmarks/hacking.py --seed {arguments.seed}",
+            "command": "python benchmarks/hacking.py "
+            + " ".join(f"--{name.replace('_', '-')} {getattr(arguments, name)}" for name in RECORDED),
             "date": datetime.date.today().isoformat(),
             "versions": versions(),
             "judge": layers(),
