@@ -17,6 +17,7 @@ import tyro
 
 from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.rlvr.curves import over_seeds
 from ra3_lab.runs import read_json
 from ra3_lab.study import read_study, seed_records
 
@@ -192,6 +193,20 @@ def four_bit_curve() -> str:
     return _table(["updates", "validation pass@1", "mean reward since the look before"], rows) + "\n\n" + told
 
 
+def learning_differences() -> str:
+    """RA3's final value less every other start's, paired by seed."""
+    runs = read_json(RESULTS / "learning.json")["runs"]
+    finals = {label: [run["validation"][-1][1] for run in found] for label, found in runs.items()}
+    rows = []
+    for label in in_order(finals):
+        if label != "ra3":
+            each = [mine - other for mine, other in zip(finals["ra3"], finals[label], strict=True)]
+            mean, low, high = (100 * value for value in over_seeds(each))
+            by_seed = ", ".join(f"{100 * value:+.1f}" for value in each)
+            rows.append([f"RA3 - {arm_label(label)}", f"{mean:+.1f}", f"{low:+.1f} to {high:+.1f}", by_seed])
+    return _table(["difference after RLVR", "points of pass@1", "95 % interval (seeds, paired)", "by seed"], rows)
+
+
 def choices() -> str:
     """Effective action set and horizon, mean over seeds."""
     record = read_json(RESULTS / "choices.json")
@@ -222,6 +237,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final latents": lambda: latents("final", "final"),
     "final cross entropy": lambda: cross_entropy("final"),
     "learning": learning,
+    "learning differences": learning_differences,
     "choices": choices,
     "four bit curve": four_bit_curve,
 }

@@ -1,4 +1,4 @@
-"""docs/study.md says what the studies' records say."""
+"""The pages of results say what the records say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 
-def test_the_tables_of_the_study_page_are_made_from_the_records(repo_root):
+def test_the_tables_of_the_pages_are_made_from_the_records(repo_root):
     run = subprocess.run(
         [sys.executable, str(repo_root / "benchmarks" / "tables.py"), "--check"], capture_output=True, text=True
     )
