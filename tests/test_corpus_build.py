@@ -293,6 +293,18 @@ def test_a_worker_that_dies_loses_nothing(folder, against, tmp_path, monkeypatch
     assert out.out.read_bytes() == whole.out.read_bytes()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell's here document")
+def test_readers_that_cannot_start_are_no_fault_of_the_files(folder, tmp_path):
+    """A script that comes over stdin cannot be imported again, which is how the processes start."""
+    script = (
+        "from pathlib import Path\nfrom ra3_lab.corpus.build import build_corpus\n"
+        f"build_corpus([Path({str(folder)!r})], Path({str(tmp_path / 'out.jsonl')!r}), workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "out.jsonl").exists()
+    assert "OSError: the processes that read files cannot be started" in done.stderr
+
+
 BUILD = """
 import os, signal, sys, time
 from pathlib import Path

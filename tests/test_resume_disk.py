@@ -170,3 +170,7 @@ def test_a_file_in_the_way_is_named(tmp_path, capsys):
     for out in ("file", "file/run"):
         assert main(["midtrain", "--data", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / out)]) == 2
         assert str(tmp_path / out) in capsys.readouterr().err
+        for command in (["pretrain"], ["study", "main"], ["record"], ["data"]):
+            assert main([*command, "--out", str(tmp_path / out)]) == 2
+            said = capsys.readouterr().err
+            assert str(tmp_path / out) in said and "choose another --out" in said, command

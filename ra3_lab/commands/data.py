@@ -15,6 +15,7 @@ def run(check: bool = False, out: Path | None = None) -> int:
         out: Folder to write to; it must not hold splits yet. Needed unless --check.
     """
     from ra3_lab.resources import data_dir
+    from ra3_lab.runs import made_directory
     from ra3_lab.tasks.pipelines import build_splits, task_to_json
 
     if (out is None) != check:
@@ -31,7 +32,7 @@ def run(check: bool = False, out: Path | None = None) -> int:
             path = out / f"{name}.jsonl"
             if path.exists():
                 raise FileExistsError(f"{path} exists: choose another --out.")
-            out.mkdir(parents=True, exist_ok=True)
+            made_directory(out)
             path.write_text(text, encoding="utf-8")
             print(f"{path}: {len(tasks)} tasks")
     return 1 if differing else 0

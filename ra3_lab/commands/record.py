@@ -24,11 +24,11 @@ def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
     from ra3_lab.recording import RecordingConfig, record_em
     from ra3_lab.records import save_record, weights_digest
     from ra3_lab.resources import data_dir, embedded_model_dir
-    from ra3_lab.runs import narrator
+    from ra3_lab.runs import made_directory, narrator
 
     torch.set_num_threads(threads)
     folder = data_dir() / "records" if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)  # said now where it cannot be made
+    made_directory(folder)  # said now where it cannot be
     config = RecordingConfig()
     config = replace(config, midtrain=replace(config.midtrain, seed=seed, precision="fp32"))
     with narrator() as say:

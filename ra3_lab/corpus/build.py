@@ -196,10 +196,11 @@ def _in_order(
 
 
 def _carefully(chunks: Sequence[list[Task]], config: BuildConfig, benchmarks: Benchmarks) -> Iterator[FileResult]:
-    """The results of chunks of which some may end their reader."""
+    """The results of chunks of which some may end their reader. Raises OSError where no reader can even be started."""
     for chunk in chunks:
         try:
             with pool(1, config, benchmarks) as submit:
+                _start(submit)
                 results = submit(chunk).result()
         except BrokenProcessPool:
             if len(chunk) > 1:
@@ -207,6 +208,16 @@ def _carefully(chunks: Sequence[list[Task]], config: BuildConfig, benchmarks: Be
                 continue
             results = [FileResult(chunk[0].file, (0, "ends the process that reads it", ""))]
         yield from results
+
+
+def _start(submit: Callable[[Sequence[Task]], Future[list[FileResult]]]) -> None:
+    try:
+        submit([]).result()
+    except BrokenProcessPool:
+        raise OSError(
+            "the processes that read files cannot be started: free memory; a script that calls this needs "
+            "`if __name__ == '__main__':` around the call; or take one process (workers=1)."
+        ) from None
 
 
 def _take(result: FileResult, config: BuildConfig, store: Store) -> None:

@@ -164,7 +164,8 @@ def create_run(
             f"{out} holds a run that is not finished: go on with {read_run(out)['go_on']}, choose another --out, or "
             "delete it."
         )
-    (out / "run.json.tmp").unlink(missing_ok=True)  # all that a kill in this function leaves
+    if out.is_dir():
+        (out / "run.json.tmp").unlink(missing_ok=True)  # all that a kill in this function leaves
     fresh_directory(out)
     record = {
         "schema_version": SCHEMA_VERSION,

@@ -48,6 +48,11 @@ def fresh_directory(out: Path) -> Path:
         raise FileExistsError(
             f"{out} exists and is not empty: choose another --out, or delete it if you no longer need it."
         )
+    return made_directory(out)
+
+
+def made_directory(out: Path) -> Path:
+    """`out`, made where it is not there yet. Raises OSError with the reason where it cannot be a folder."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from ra3_lab.experiment import ArmResult, field_of, pick, run_arm
 from ra3_lab.models.load import load_model, save_model
 from ra3_lab.runs import JsonLines, read_jsonl, write_json
-from ra3_lab.runs.files import plain
+from ra3_lab.runs.files import made_directory, plain
 from ra3_lab.runs.provenance import versions
 from ra3_lab.study.spec import ArmSpec, StudySpec
 
@@ -27,8 +27,7 @@ def run_study(
     `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
     an arm of this name that was run with other settings, or whose model was to be kept and is not there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / RECORDS
+    path = made_directory(out) / RECORDS
     _drop_torn_line(path)
     records = read_study(out)
     done = {(record["arm"], record["seed"]): record for record in records}
