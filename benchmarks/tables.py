@@ -23,7 +23,7 @@ from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "study", "single_gpu"))
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "single_gpu", "study"))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

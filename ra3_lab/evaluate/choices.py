@@ -8,7 +8,7 @@ as many as draws.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +87,7 @@ def choices_at(
 def _choices(first: Counter[str], after: Mapping[str, Sequence[str]]) -> Choices:
     """`first`: first lines drawn, thoughts among them; `after`: for each of those thoughts the lines drawn next."""
     code = {text: n for text, n in first.items() if text not in after}
-    marginal = Counter(code)
+    marginal: dict[str, float] = defaultdict(float, code)
     for thought, drawn in after.items():
         for text in drawn:
             marginal[text] += first[thought] / len(drawn)
