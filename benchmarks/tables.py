@@ -1,6 +1,6 @@
 """Write the tables of docs/ from the records of studies and benchmarks, so that no number is copied by hand.
 
-    python benchmarks/tables.py            # fills in the tables of docs/
+    python benchmarks/tables.py            # fills in the tables of README.md and docs/
     python benchmarks/tables.py --check    # status 1 where a page is not what the records say
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
@@ -23,7 +23,7 @@ from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "single_gpu", "study"))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("results", "single_gpu", "study")))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -63,6 +63,22 @@ def arms(folder: str, split: str) -> str:
         + ["thoughts a program", "updates", "tokens trained on, millions", "seconds"],
         rows,
     )
+
+
+def overview() -> str:
+    """The final comparison in short, and what GRPO makes of each start."""
+    table = summarise_seeds(seed_records(read_study(RESULTS / "final"), "final"))["arms"]
+    after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
+    rows = []
+    for arm in in_order(table):
+        low, high = table[arm]["ci95_tasks"]
+        by_seed = ", ".join(f"{100 * value:.1f}" for value in table[arm]["by_seed"])
+        rows.append(
+            [arm_label(arm), _percent(table[arm]["pass@1"]), f"{100 * low:.1f} to {100 * high:.1f}", by_seed]
+            + [f"{table[arm]['thoughts_per_program']:.1f}", _percent(after[arm])]
+        )
+    columns = ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "thoughts a program"]
+    return _table([*columns, "after 36 updates of RLVR (validation)"], rows)
 
 
 def differences(folder: str, split: str) -> str:
@@ -226,6 +242,7 @@ def choices() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "overview": overview,
     "base": base,
     "tuning": lambda: trials("tuning"),
     "main arms": lambda: arms("main", "test"),
