@@ -105,10 +105,10 @@ def test_files_that_hold_no_samples(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is no file: give a \.jsonl file of samples"):
         read_samples(tmp_path / "nowhere.jsonl", ["a"])
     (tmp_path / "s.jsonl").write_bytes(b'{"task_id": "\xff"}')
-    with pytest.raises(ValueError, match="cannot be read as UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_samples(tmp_path / "s.jsonl", ["a"])
     (tmp_path / "s.jsonl.gz").write_bytes(b"no gzip")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot be unpacked"):
         read_samples(tmp_path / "s.jsonl.gz", ["a"])
 
 
