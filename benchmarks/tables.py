@@ -223,6 +223,21 @@ def learning_differences() -> str:
     return _table(["difference after RLVR", "points of pass@1", "95 % interval (seeds, paired)", "by seed"], rows)
 
 
+def equal_time() -> str:
+    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds of both."""
+    (study,) = (r for r in read_study(RESULTS / "final") if (r["arm"], r["seed"]) == ("ra3", 0))
+    curves = {
+        "base": (0.0, read_json(RESULTS / "learning_long.json")["runs"]["base"][0]),
+        "ra3": (study["scores"]["final"]["seconds"], read_json(RESULTS / "learning.json")["runs"]["ra3"][0]),
+    }
+    rows = []
+    for label, (before, run) in curves.items():
+        each = run["seconds"]["training"] / run["validation"][-1][0]  # seconds an update
+        looks = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in run["validation"]]
+        rows.append([arm_label(label), f"{before:.0f}", str(run["validation"][-1][0]), ", ".join(looks)])
+    return _table(["start", "seconds of mid-training", "updates of GRPO", "validation pass@1, seconds in all"], rows)
+
+
 def choices() -> str:
     """Effective action set and horizon, mean over seeds."""
     record = read_json(RESULTS / "choices.json")
@@ -255,6 +270,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final cross entropy": lambda: cross_entropy("final"),
     "learning": learning,
     "learning differences": learning_differences,
+    "equal time": equal_time,
     "choices": choices,
     "four bit curve": four_bit_curve,
 }
