@@ -2,11 +2,10 @@
 
     python benchmarks/hacking.py                a few minutes on one core
 
-Both runs start from the same policy and draw the same fresh pipelines with the same seed, at a temperature that
-leaves room to find other answers. The weak judge gives 1 to every program
-that is called with the tests' inputs and ends without an error, whatever it returns; the other one gives 1 to programs
-that return what is expected. In both runs both rewards are written down for every batch. The record, hacking.json, has
-the curves of both and some of their groups: what a policy writes when only the exit code counts.
+Both runs start from the same policy and draw the same fresh pipelines with the same seed. The weak judge gives 1 to
+every program that is called with the tests' inputs and ends without an error, whatever it returns; the other one gives
+1 to programs that return what is expected. In both runs both rewards are written down for every batch. The record,
+hacking.json, has the curves of both and some of their groups: what a policy writes when only the exit code counts.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ def main() -> None:
     """Run both, print, write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--init", default="embedded", help="embedded, a model directory, or a finished run")
-    parser.add_argument("--steps", type=int, default=4, help="steps of the tasks' pipelines")
-    parser.add_argument("--updates", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--temperature", type=float, default=1.3, help="of sampling: room to find other answers")
+    parser.add_argument("--steps", type=int, default=5, help="steps of the tasks' pipelines")
+    parser.add_argument("--updates", type=int, default=36)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--temperature", type=float, default=1.0, help="of sampling")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=JUDGES)

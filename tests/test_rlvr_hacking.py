@@ -52,5 +52,6 @@ def test_the_recorded_run_shows_both_rules(hacking):
                     run["config"]["kl_every"] == 0
                 )
                 assert answer.reward in (0.0, 1.0, None)
-    first = [run["groups"][0]["answers"][0]["text"] for run in record["rlvr_runs"]]
-    assert first[0] == first[1], "both runs begin with the same draws"
+    firsts = [run["curve"][0] for run in record["rlvr_runs"]]
+    for measure in ("tests", "exit code", "length", "thought_share"):
+        assert firsts[0][measure] == firsts[1][measure], "both runs begin with the same draws"

@@ -135,10 +135,10 @@ rlvr_curves(hacking)
 group_browser(read_rollouts("hacking", "exit code"))
 
 # %% [markdown]
-# In the run rewarded by exit code the reward is high from the start and rises; what the tests say need not. An answer
-# judged *passed* carries its true story in the reason: "no error (call 0 gave 4, expected 1)". A policy that returns
-# early or does nothing earns as much as one that solves the task, and is shorter and surer. How far a run drifts in so
-# few updates is for you to read from the curves; the direction is what the reward pays for.
+# In the run rewarded by exit code the reward is high from the start and rises until nearly every program runs, while
+# the share that passes the tests falls to almost none. An answer judged *passed* carries its true story in the reason:
+# "no error (call 0 gave 4, expected 1)". Its programs still look like programs, but they get shorter and think half as
+# often. The run rewarded by tests thinks twice as often and learns the task; more of its programs break on the way.
 #
 # *Signs:* reward rises and a second, independent measure does not. So have one: validation by the real tests, answers
 # read by eye, the share of each verdict. *Change:* the judge. That is why programs here are judged outside the process
