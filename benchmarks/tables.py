@@ -224,18 +224,38 @@ def learning_differences() -> str:
 
 
 def equal_time() -> str:
-    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds of both."""
+    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds of both.
+
+    Seconds of an update are those of the two starts' runs in the comparison, one after the other on one version; the
+    longer run was made later, when updates had become faster.
+    """
     (study,) = (r for r in read_study(RESULTS / "final") if (r["arm"], r["seed"]) == ("ra3", 0))
-    curves = {
-        "base": (0.0, read_json(RESULTS / "learning_long.json")["runs"]["base"][0]),
-        "ra3": (study["scores"]["final"]["seconds"], read_json(RESULTS / "learning.json")["runs"]["ra3"][0]),
-    }
+    compared = {label: runs[0] for label, runs in read_json(RESULTS / "learning.json")["runs"].items()}
+    longer = read_json(RESULTS / "learning_long.json")["runs"]["base"][0]
+    curves = {"base": (0.0, longer), "ra3": (study["scores"]["final"]["seconds"], compared["ra3"])}
     rows = []
     for label, (before, run) in curves.items():
-        each = run["seconds"]["training"] / run["validation"][-1][0]  # seconds an update
+        each = compared[label]["seconds"]["training"] / compared[label]["validation"][-1][0]
         looks = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in run["validation"]]
-        rows.append([arm_label(label), f"{before:.0f}", str(run["validation"][-1][0]), ", ".join(looks)])
-    return _table(["start", "seconds of mid-training", "updates of GRPO", "validation pass@1, seconds in all"], rows)
+        rows.append([arm_label(label), f"{before:.0f}", str(run["validation"][-1][0]), f"{each:.1f}", ", ".join(looks)])
+    columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
+    return _table([*columns, "validation pass@1, seconds in all"], rows)
+
+
+def learning_thoughts() -> str:
+    """What changes while GRPO trains: means over the first and the last six updates, over seeds."""
+    runs = read_json(ROOT / "data" / "records" / "starts.json")["rlvr_runs"]
+    rows = []
+    for label in in_order(dict.fromkeys(run["label"] for run in runs)):
+        curves = [run["curve"] for run in runs if run["label"] == label]
+        cells = [
+            f"{np.mean([row[key] for curve in curves for row in some(curve)]):.2f}"
+            for key in ("reward", "thought_share")
+            for some in (lambda curve: curve[:6], lambda curve: curve[-6:])
+        ]
+        rows.append([arm_label(label), *cells, f"{max(curve[-1]['kl_to_initial'] for curve in curves):.4f}"])
+    kinds = [f"{what}, {when} six updates" for what in ("reward", "thoughts a line") for when in ("first", "last")]
+    return _table(["start", *kinds, "largest KL to the start, nats a token"], rows)
 
 
 def choices() -> str:
@@ -270,6 +290,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final cross entropy": lambda: cross_entropy("final"),
     "learning": learning,
     "learning differences": learning_differences,
+    "learning thoughts": learning_thoughts,
     "equal time": equal_time,
     "choices": choices,
     "four bit curve": four_bit_curve,
