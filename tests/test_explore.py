@@ -9,14 +9,14 @@ import pytest
 from ra3_lab.explore import labs
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
 from ra3_lab.explore.compare import read_records, run_comparison
-from ra3_lab.explore.curves import draw_estep, draw_mstep, run_record
+from ra3_lab.explore.curves import draw_estep, draw_mstep
 from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.findings import Twin, number
 from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
 from ra3_lab.explore.timeline import latent_timeline
 from ra3_lab.explore.view import View
-from ra3_lab.records import load_record
+from ra3_lab.records import load_record, run_record
 from ra3_lab.theory.closed_forms import renewal_cost
 
 PROMPT = 'def solve(xs):\n    """Steps a to b:\n    b return <xs>\n    a add 2\n    """\n'

@@ -94,7 +94,8 @@ for name, model in (("base", lab.model), ("ntp", ntp.model), ("ra3", ra3.model))
 # kernel or reload the page, and they are still there.
 
 # %%
-from ra3_lab.explore.curves import draw_estep, run_record
+from ra3_lab.explore.curves import draw_estep
+from ra3_lab.records import run_record
 
 print(sorted(path.name for path in (folder / "run").iterdir()))
 draw_estep(run_record(folder / "run"))

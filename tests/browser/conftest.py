@@ -27,7 +27,8 @@ estep = ra3_lab.EStepConfig(updates=2_000, programs=1, group=2)
 ra3_lab.em(model, tokenizer, traces, ra3_lab.MidtrainConfig(rounds=1, estep=estep), out="long_run")
 
 # %%
-from ra3_lab.explore.curves import draw_estep, run_record
+from ra3_lab.explore.curves import draw_estep
+from ra3_lab.records import run_record
 
 print(draw_estep(run_record("long_run")).to_text())
 """
