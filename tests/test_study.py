@@ -160,6 +160,7 @@ def test_shipped_specs_are_sound():
         ({"arms": [{"name": "a", "method": "sft"}]}, "'base', 'ntp'"),
         ({"arms": [{"name": "a", "method": "ntp", "midtrain": {"round": 1}}]}, "did you mean 'rounds'"),
         ({"arms": [{"name": "a", "method": "base", "midtrain": {"rounds": 1}}]}, "method base is not trained"),
+        ({"pairs": [["ntp", "sft"]]}, "pairs name an arm 'sft'"),
     ],
 )
 def test_bad_specs_are_refused_before_anything_is_trained(changes, message):

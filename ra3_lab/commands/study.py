@@ -54,7 +54,8 @@ def run(
             known = [arm.name for arm in chosen.arms]
             if unknown := [name for name in arms if name not in known]:
                 raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
-            chosen = replace(chosen, arms=tuple(arm for arm in chosen.arms if arm.name in arms))
+            pairs = tuple(pair for pair in chosen.pairs if set(pair) <= set(arms))
+            chosen = replace(chosen, arms=tuple(arm for arm in chosen.arms if arm.name in arms), pairs=pairs)
         if seeds is not None:
             chosen = replace(chosen, seeds=seeds)
         if plan:
@@ -68,7 +69,7 @@ def run(
         folder = out or Path("runs") / Path(spec).stem
         with narrator(15) as say:
             records = run_study(chosen, folder, say, keep_models)
-        tables = {split: summarise_seeds(seed_records(records, split)) for split in chosen.splits}
+        tables = {split: summarise_seeds(seed_records(records, split), chosen.pairs) for split in chosen.splits}
         for split, table in tables.items():
             write_json(folder / f"table_{split}.json", table)
             print(f"\n{split}\n{render(table)}")

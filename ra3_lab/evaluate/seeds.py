@@ -15,7 +15,7 @@ import numpy as np
 from ra3_lab.evaluate.passk import bootstrap_ci, paired_difference_ci
 
 PAIRS = (("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("ntp", "base"))
-"""Differences that are reported, first minus second, where both arms were run."""
+"""Differences that are reported unless others are asked for, first minus second."""
 
 ARM_MEANS = ("thoughts_per_program", "updates", "tokens", "seconds")
 """An arm's costs, averaged over seeds."""
@@ -56,13 +56,13 @@ def _arm(rows: Sequence[dict[str, Any]], passed: np.ndarray) -> dict[str, Any]:
     }
 
 
-def summarise_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise_seeds(records: Sequence[dict[str, Any]], pairs: Sequence[tuple[str, str]] = PAIRS) -> dict[str, Any]:
     """The table over seeds: each arm's means, paired differences, and the scores of the latents.
 
     records: one a seed, all with the same arms on the same tasks. Read from each: `seed`, `versions`, `correct`
     (arm -> (tasks, samples) bool), `summary.arms` and `segmentation` (arm -> scores). Rates are in 0..1; a difference
-    is {a, b, mean, low, high} of pass@1 of a minus b. Raises ValueError without records, or where two arms were not
-    scored on equally many tasks.
+    is {a, b, mean, low, high} of pass@1 of a minus b, for every pair of which both arms were run. Raises ValueError
+    without records, or where two arms were not scored on equally many tasks.
     """
     if not records:
         raise ValueError("no records to summarise: one per seed is needed.")
@@ -74,7 +74,7 @@ def summarise_seeds(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "arms": {arm: _arm([r["summary"]["arms"][arm] for r in records], values) for arm, values in passed.items()},
         "differences": [
             {"a": a, "b": b, **paired_difference_ci(passed[a], passed[b])._asdict()}
-            for a, b in PAIRS
+            for a, b in pairs
             if a in passed and b in passed
         ],
         "segmentation": {

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ra3_lab.config import load_config, read_settings
+from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.experiment import ExperimentConfig
 from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.resources import data_dir
@@ -63,6 +64,8 @@ class StudySpec:
     """Held-out splits, the one that counts first."""
     tasks: int | None = None
     """Tasks of each split; None for all."""
+    pairs: tuple[tuple[str, str], ...] = PAIRS
+    """Arms that are compared, first minus second, where both were run."""
     samples: int = 4
     """Programs sampled per task."""
     temperature: float = 1.0
@@ -81,6 +84,10 @@ class StudySpec:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"two arms are called {twice[0]!r}: every arm needs a name of its own.")
+        if self.pairs != PAIRS:
+            unknown = [name for pair in self.pairs for name in pair if name not in names]
+            if unknown:
+                raise ValueError(f"pairs name an arm {unknown[0]!r} that is not in the study; there are {names}.")
         for arm in self.arms:
             self.settings(arm, self.seeds[0])  # a wrong field shows before anything is trained
 

@@ -1,0 +1,123 @@
+"""Tables of reinforcement learning: curves from every start, at equal time, and under a weak judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from cells import RECORDED, RESULTS, percent, table
+
+from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.rlvr.curves import over_seeds
+from ra3_lab.runs import read_json
+from ra3_lab.study import read_study
+
+
+def learning() -> str:
+    """GRPO from every start: rate, final value, area, updates to the level that NTP's start ends at."""
+    record = read_json(RESULTS / "learning.json")
+    rows = []
+    for row in record["starts"]:
+        final, area, steps = row["final"], row["area"], row["steps_to_level"]
+        before = np.mean([run["validation"][0][1] for run in record["runs"][row["label"]]])
+        ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in record["runs"][row["label"]])
+        rows.append(
+            [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]
+            + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
+            + [f"{steps:.0f}" if np.isfinite(steps) else "not reached"]
+        )
+    columns = [
+        "start",
+        "learning rate",
+        "before",
+        "after",
+        "95 % interval (seeds)",
+        "by seed, %",
+        "area under the curve",
+    ]
+    return table([*columns, f"updates to {percent(record['level'])}"], rows)
+
+
+def four_bit_curve() -> str:
+    """GRPO on 4-bit weights: validation at every look, and the reward of the updates since the look before."""
+    path = RESULTS / "rlvr_nf4.json"
+    if not path.exists():
+        return "not run yet"
+    record = read_json(path)
+    ((label, (run,)),) = record["runs"].items()
+    rows, before = [], 0
+    for update, score in run["validation"]:
+        drawn = run["reward"][before:update]
+        rows.append([str(update), percent(score), percent(float(np.mean(drawn))) if drawn else ""])
+        before = update
+    spent = ", ".join(f"{key} {run['seconds'][key]:.0f}" for key in ("sampling", "judging", "update"))
+    told = (
+        f"Learning rate {record['rates'][label]:g}, seed {run['seed']}; {run['tokens'] / 1e6:.2f} million tokens; "
+        f"{run['seconds']['training']:.0f} s of training ({spent})."
+    )
+    return table(["updates", "validation pass@1", "mean reward since the look before"], rows) + "\n\n" + told
+
+
+def learning_differences() -> str:
+    """RA3's final value less every other start's, paired by seed."""
+    runs = read_json(RESULTS / "learning.json")["runs"]
+    finals = {label: [run["validation"][-1][1] for run in found] for label, found in runs.items()}
+    rows = []
+    for label in in_order(finals):
+        if label != "ra3":
+            each = [mine - other for mine, other in zip(finals["ra3"], finals[label], strict=True)]
+            mean, low, high = (100 * value for value in over_seeds(each))
+            by_seed = ", ".join(f"{100 * value:+.1f}" for value in each)
+            rows.append([f"RA3 - {arm_label(label)}", f"{mean:+.1f}", f"{low:+.1f} to {high:+.1f}", by_seed])
+    return table(["difference after RLVR", "points of pass@1", "95 % interval (seeds, paired)", "by seed"], rows)
+
+
+def equal_time() -> str:
+    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds of both.
+
+    Seconds of an update are those of the two starts' runs in the comparison, one after the other on one version; the
+    longer run was made later, when updates had become faster.
+    """
+    (study,) = (r for r in read_study(RESULTS / "final") if (r["arm"], r["seed"]) == ("ra3", 0))
+    compared = {label: runs[0] for label, runs in read_json(RESULTS / "learning.json")["runs"].items()}
+    longer = read_json(RESULTS / "learning_long.json")["runs"]["base"][0]
+    curves = {"base": (0.0, longer), "ra3": (study["scores"]["final"]["seconds"], compared["ra3"])}
+    rows = []
+    for label, (before, run) in curves.items():
+        each = compared[label]["seconds"]["training"] / compared[label]["validation"][-1][0]
+        looks = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in run["validation"]]
+        rows.append([arm_label(label), f"{before:.0f}", str(run["validation"][-1][0]), f"{each:.1f}", ", ".join(looks)])
+    columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
+    return table([*columns, "validation pass@1, seconds in all"], rows)
+
+
+def first_and_last(curves: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> list[str]:
+    """For each measure its means over the first and over the last six updates of these curves."""
+    parts = [(key, some) for key in keys for some in (slice(6), slice(-6, None))]
+    return [f"{np.mean([row[key] for curve in curves for row in curve[some]]):.2f}" for key, some in parts]
+
+
+def twice(names: Sequence[str]) -> list[str]:
+    """Columns for `first_and_last`."""
+    return [f"{name}, {when} six updates" for name in names for when in ("first", "last")]
+
+
+def learning_thoughts() -> str:
+    """What changes while GRPO trains, over seeds."""
+    runs = read_json(RECORDED / "starts.json")["rlvr_runs"]
+    rows = []
+    for label in in_order(dict.fromkeys(run["label"] for run in runs)):
+        curves = [run["curve"] for run in runs if run["label"] == label]
+        kl = max(curve[-1]["kl_to_initial"] for curve in curves)
+        rows.append([arm_label(label), *first_and_last(curves, ("reward", "thought_share")), f"{kl:.4f}"])
+    return table(["start", *twice(("reward", "thoughts a line")), "largest KL to the start, nats a token"], rows)
+
+
+def hacking() -> str:
+    """What the runs under two judges learn."""
+    rows = [
+        [run["label"], *first_and_last([run["curve"]], ("tests", "exit code", "thought_share"))]
+        for run in read_json(RECORDED / "hacking.json")["rlvr_runs"]
+    ]
+    return table(["rewarded by", *twice(("pass the tests", "run without an error", "thoughts a line"))], rows)

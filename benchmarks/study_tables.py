@@ -1,0 +1,203 @@
+"""Tables of studies: arms, differences, latents, tuning, and what is measured on their models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cells import RESULTS, percent, table
+
+from ra3_lab.evaluate.passk import paired_difference_ci
+from ra3_lab.evaluate.seeds import summarise_seeds
+from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.runs import read_json
+from ra3_lab.study import load_spec, read_study, seed_records
+from ra3_lab.study.strata import lines_per_step, stratify
+from ra3_lab.tasks.pipelines import load_split
+
+
+def _summary(folder: str, split: str) -> dict[str, Any]:
+    """A study of `data/studies/` summed up from its records."""
+    return summarise_seeds(seed_records(read_study(RESULTS / folder), split), load_spec(folder).pairs)
+
+
+def arms(folder: str, split: str) -> str:
+    """pass@1 of every arm of a study on a split."""
+    found = _summary(folder, split)["arms"]
+    rows = []
+    for arm in in_order(found):
+        row = found[arm]
+        low, high = row["ci95_tasks"]
+        rows.append(
+            [
+                arm_label(arm),
+                percent(row["pass@1"]),
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                ", ".join(f"{100 * value:.1f}" for value in row["by_seed"]),
+                percent(row["pass@4"]),
+                *(percent(row["by_length"][length]) for length in row["by_length"]),
+                *(percent(row["by_listing"][kind]) for kind in ("in order", "out of order")),
+                f"{row['thoughts_per_program']:.1f}",
+                f"{row['updates']:.0f}",
+                f"{row['tokens'] / 1e6:.2f}",
+                f"{row['seconds']:.0f}",
+            ]
+        )
+    lengths = [f"{length} steps" for length in next(iter(found.values()))["by_length"]]
+    return table(
+        ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "pass@4", *lengths, "in order", "out of order"]
+        + ["thoughts a program", "updates", "tokens trained on, millions", "seconds"],
+        rows,
+    )
+
+
+def overview() -> str:
+    """The final comparison in short, and what GRPO makes of each start."""
+    found = _summary("final", "final")["arms"]
+    after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
+    rows = []
+    for arm in in_order(found):
+        low, high = found[arm]["ci95_tasks"]
+        by_seed = ", ".join(f"{100 * value:.1f}" for value in found[arm]["by_seed"])
+        rows.append(
+            [arm_label(arm), percent(found[arm]["pass@1"]), f"{100 * low:.1f} to {100 * high:.1f}", by_seed]
+            + [f"{found[arm]['thoughts_per_program']:.1f}", percent(after[arm])]
+        )
+    columns = ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "thoughts a program"]
+    return table([*columns, "after 36 updates of RLVR (validation)"], rows)
+
+
+def differences(folder: str, split: str) -> str:
+    """Paired differences, those whose interval holds 0 first."""
+    found = _summary(folder, split)["differences"]
+    rows = [
+        [
+            f"{arm_label(d['a'])} - {arm_label(d['b'])}",
+            f"{100 * d['mean']:+.1f}",
+            f"{100 * d['low']:+.1f} to {100 * d['high']:+.1f}",
+            "holds 0" if d["low"] <= 0 <= d["high"] else "",
+        ]
+        for d in sorted(found, key=lambda d: not d["low"] <= 0 <= d["high"])
+    ]
+    return table(["difference", "points of pass@1", "95 % interval (seeds and tasks)", ""], rows)
+
+
+def latents(folder: str, split: str) -> str:
+    """The latents of base and RA3 against the truth, mean over seeds."""
+    found = _summary(folder, split)["segmentation"]
+    keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "nmi", "duration", "tokens_per_thought")
+    rows = [
+        [arm_label(arm), *("" if row[key] is None else f"{row[key]:.2f}" for key in keys)] for arm, row in found.items()
+    ]
+    return table(["latents of", *(key.replace("_", " ") for key in keys)], rows)
+
+
+def discovery(folder: str) -> str:
+    """F1 and share of lines with a thought on the watched programs over E-step updates, mean over seeds."""
+    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]
+    rows = []
+    for looks in zip(*runs, strict=True):
+        mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "think_share", "return")}
+        rows.append(
+            [str(looks[0]["update"]), str(looks[0]["round"] + 1), f"{mean['f1']:.2f}"]
+            + [percent(mean["think_share"]), f"{mean['return']:.1f}"]
+        )
+    columns = ["E-step updates done", "round", "F1", "lines with a thought", "return (nats a program)"]
+    return table(columns, rows)
+
+
+def trials(folder: str) -> str:
+    """Every trial of the tuning."""
+    settings = {record["arm"]: record["made_by"]["config"]["midtrain"] for record in read_study(RESULTS / folder)}
+    rows = [
+        [
+            arm_label(record["made_by"]["method"]),
+            f"{settings[record['arm']]['mstep']['learning_rate']:g}",
+            f"{settings[record['arm']]['estep']['updates']} + {settings[record['arm']]['mstep']['updates']}",
+            percent(record["scores"]["validation"]["pass@1"]),
+            ", ".join(f"{100 * look['score']:.1f}" for look in record["validation"]),
+        ]
+        for record in read_study(RESULTS / folder)
+    ]
+    return table(
+        ["arm", "learning rate", "E-step + M-step updates of the budget", "validation pass@1", "at each look, %"], rows
+    )
+
+
+def base() -> str:
+    """The base before mid-training by number of steps, expert data's mix of skills."""
+    rows = [
+        [str(row["steps"]), *(f"{row['pass@1'][how]:.2f}" for how in ("free", "begin", "never"))]
+        + [f"{row['think_share']:.0%}".replace("%", " %"), "" if row["apt"] is None else f"{row['apt']:.2f}"]
+        + [f"{row['line_logp'][which]:.1f}" for which in ("no_thought", "true_thoughts")]
+        for row in read_json(RESULTS / "base_model.json")["rows"]
+        if row["mix"] == "expert"
+    ]
+    columns = ["steps", "pass@1, left free", "begins with a thought", "kept from thinking", "lines with a thought"]
+    return table([*columns, "apt thoughts", "nats without thoughts", "with true thoughts"], rows)
+
+
+def cross_entropy(folder: str) -> str:
+    """The M-step's loss of every arm over its last 20 updates, mean over seeds."""
+    last: dict[str, list[float]] = {}
+    for record in read_study(RESULTS / folder):
+        if record["mstep"]:
+            last.setdefault(record["arm"], []).append(float(np.mean([row["loss"] for row in record["mstep"][-20:]])))
+    rows = [
+        [arm_label(arm), f"{np.mean(last[arm]):.4f}", ", ".join(f"{x:.4f}" for x in last[arm])]
+        for arm in in_order(last)
+    ]
+    return table(["arm", "M-step cross-entropy, nats a token", "by seed"], rows)
+
+
+def choices() -> str:
+    """Effective action set and horizon, mean over seeds."""
+    record = read_json(RESULTS / "choices.json")
+    rows = []
+    for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
+        runs = [row for row in record["rows"] if row["arm"] == arm]
+        cells = [
+            f"{np.mean([run[kind][key] for run in runs]):.1f}"
+            for kind in ("without thoughts so far", "with thoughts so far")
+            for key in ("lines", "thoughts", "lines_after_thought")
+        ]
+        lengths = [run["lines_per_thought"] for run in runs]
+        far = "" if None in lengths else f"{np.mean(lengths):.1f}"
+        rows.append([arm_label(arm), *cells, far])
+    kinds = [f"{what}{kind}" for kind in (", bare code", "") for what in ("lines", "thoughts", "lines after a thought")]
+    return table(["arm", *kinds, "code lines a thought"], rows)
+
+
+def block_length(folder: str, split: str) -> str:
+    """Rates and differences on tasks with short, middling and long blocks."""
+    records = seed_records(read_study(RESULTS / folder), split)
+    tasks = load_split(split)[: len(next(iter(records[0]["correct"].values())))]
+    pairs = (("ra3", "ntp"), ("ra3", "prior"))
+    found = stratify(records, tasks, lines_per_step, pairs)
+    rows = [
+        [stratum.name, str(stratum.tasks)]
+        + [percent(stratum.rates[arm]) for arm in in_order(stratum.rates)]
+        + [f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" for _, _, d in stratum.differences]
+        for stratum in found
+    ]
+    columns = ["lines a step", "tasks", *(arm_label(arm) for arm in in_order(found[0].rates))]
+    return table([*columns, *(f"{arm_label(a)} - {arm_label(b)}" for a, b in pairs)], rows)
+
+
+def lengths() -> str:
+    """pass@1 by number of steps, mean over seeds, and RA3's margins with intervals over seeds and tasks."""
+    record = read_json(RESULTS / "lengths.json")
+    arms = in_order(dict.fromkeys(row["arm"] for row in record["rows"]))
+    samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
+    rows = []
+    for steps in range(fewest, most + 1):
+        passed = {
+            arm: np.array([r["steps"][str(steps)]["passed"] for r in record["rows"] if r["arm"] == arm]) / samples
+            for arm in arms
+        }
+        cells = [percent(passed[arm].mean()) for arm in arms]
+        for other in ("ntp", "prior"):
+            d = paired_difference_ci(passed["ra3"], passed[other])
+            cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
+        rows.append([str(steps), *cells])
+    return table(["steps", *map(arm_label, arms), "RA3 - NTP", "RA3 - prior"], rows)
