@@ -20,7 +20,7 @@ def learning() -> str:
     rows = []
     for row in record["starts"]:
         final, area, steps = row["final"], row["area"], row["steps_to_level"]
-        before = np.mean([run["validation"][0][1] for run in record["runs"][row["label"]]])
+        before = float(np.mean([run["validation"][0][1] for run in record["runs"][row["label"]]]))
         ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in record["runs"][row["label"]])
         rows.append(
             [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]

@@ -100,7 +100,7 @@ def discovery(folder: str) -> str:
         mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "think_share", "return")}
         rows.append(
             [str(looks[0]["update"]), str(looks[0]["round"] + 1), f"{mean['f1']:.2f}"]
-            + [percent(mean["think_share"]), f"{mean['return']:.1f}"]
+            + [percent(float(mean["think_share"])), f"{mean['return']:.1f}"]
         )
     columns = ["E-step updates done", "round", "F1", "lines with a thought", "return (nats a program)"]
     return table(columns, rows)
@@ -195,7 +195,7 @@ def lengths() -> str:
             arm: np.array([r["steps"][str(steps)]["passed"] for r in record["rows"] if r["arm"] == arm]) / samples
             for arm in arms
         }
-        cells = [percent(passed[arm].mean()) for arm in arms]
+        cells = [percent(float(passed[arm].mean())) for arm in arms]
         for other in ("ntp", "prior"):
             d = paired_difference_ci(passed["ra3"], passed[other])
             cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
