@@ -20,8 +20,9 @@ import torch
 from test_resume_kill import child, fork, wait_for_rows
 
 from ra3_lab.cli import main
+from ra3_lab.evaluate.latents import true_trace
 from ra3_lab.models.generation import Completion, Sampling
-from ra3_lab.models.load import save_model
+from ra3_lab.models.load import load_model, save_model
 from ra3_lab.resources import embedded_model_dir
 from ra3_lab.rlvr.groups import Answer, Group
 from ra3_lab.rlvr.loop import RLVRConfig, rlvr, task_numbers
@@ -31,6 +32,7 @@ from ra3_lab.rlvr.update import UpdateConfig
 from ra3_lab.runs import create_run, read_jsonl, resume_run
 from ra3_lab.runs.checkpoint import latest_checkpoint, load_state
 from ra3_lab.sandbox import Calls, Verdict
+from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.tasks.protocol import Task
 
 TASKS = [Task(f"own/{n}", f"def f{n}(a):\n", Calls(f"f{n}", [[[1], 1]]), prefix=f"def f{n}(a):\n") for n in range(5)]
@@ -262,6 +264,14 @@ def test_a_start_with_another_tokenizer_of_a_fitting_size_is_refused(tmp_path, c
     file.write_text(json.dumps(record))
     text = _told(["--out", str(out), "--init", str(start)], capsys)
     assert "not the one they were trained with" in text and "tokenizer.json" in text and not out.exists()
+
+
+def test_the_longest_right_program_with_all_its_thoughts_fits_into_an_answer():
+    """A limit below would score who thinks under who does not."""
+    _, tokenizer = load_model("embedded")
+    tasks = load_split("rlvr") + load_split("validation")
+    written = [len(tokenizer.encode_trace(true_trace(t)).ids) - len(tokenizer.encode_prompt(t.prompt)) for t in tasks]
+    assert max(written) <= RLVRConfig().sampling.max_new
 
 
 @pytest.mark.slow

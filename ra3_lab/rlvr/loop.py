@@ -52,7 +52,7 @@ class RLVRConfig:
     """Tasks per update (P)."""
     group: int = 8
     """Answers per task (G)."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_new=256))
+    sampling: Sampling = field(default_factory=Sampling)
     """How answers are drawn; max_new is the limit on an answer's length."""
     dynamic: bool = False
     """Draw further tasks until `prompts` groups have two different rewards (DAPO's dynamic sampling)."""
