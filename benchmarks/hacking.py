@@ -20,10 +20,11 @@ from typing import Any
 import torch
 
 from ra3_lab.models.load import load_model
-from ra3_lab.records import SCHEMA_VERSION, save_record
+from ra3_lab.records import SCHEMA_VERSION, save_record, weights_digest
+from ra3_lab.resources import embedded_model_dir
 from ra3_lab.rlvr.stage import rlvr_stage, short_config
 from ra3_lab.runs import model_source
-from ra3_lab.runs.provenance import digest_of_weights, versions
+from ra3_lab.runs.provenance import versions
 from ra3_lab.sandbox import Judge, Limits, Program, Verdict, layers
 from ra3_lab.tasks.pipelines import WorldConfig, make_tasks
 from ra3_lab.tasks.registry import pipeline_task
@@ -76,7 +77,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     world, used = WorldConfig(steps=(arguments.steps, arguments.steps)), set()
     tasks = [pipeline_task(task) for task in make_tasks(9_101 + arguments.seed, 200, world, "fresh", used)]
-    model, tokenizer = load_model(model_source(arguments.init), "cpu")
+    start = model_source(arguments.init)
+    model, tokenizer = load_model(start, "cpu")
     config = short_config(arguments.seed, arguments.updates, arguments.learning_rate)
     sampling = replace(config.sampling, temperature=arguments.temperature)
     config = replace(config, sampling=sampling, precision="fp32", kl_every=config.groups_every)
@@ -102,7 +104,7 @@ def main() -> None:
             "date": datetime.date.today().isoformat(),
             "versions": versions(),
             "judge": layers(),
-            "base": digest_of_weights(model)[:16],
+            "base": weights_digest(embedded_model_dir() if arguments.init == "embedded" else Path(start)),
             "threads": arguments.threads,
             "rlvr_runs": runs,
         },

@@ -6,7 +6,8 @@ import importlib.util
 
 import pytest
 
-from ra3_lab.records import load_record
+from ra3_lab.records import load_record, weights_digest
+from ra3_lab.resources import data_dir, embedded_model_dir
 from ra3_lab.rlvr.rollouts import read_rollouts
 from ra3_lab.sandbox import Verdict
 
@@ -55,3 +56,9 @@ def test_the_recorded_run_shows_both_rules(hacking):
     firsts = [run["curve"][0] for run in record["rlvr_runs"]]
     for measure in ("tests", "exit code", "length", "thought_share"):
         assert firsts[0][measure] == firsts[1][measure], "both runs begin with the same draws"
+
+
+def test_every_record_names_the_base_that_ships():
+    """By one digest: two of the same weights read like two models."""
+    named = {path.stem: load_record(path)["base"] for path in (data_dir() / "records").glob("*.json")}
+    assert named and set(named.values()) == {weights_digest(embedded_model_dir())}, named
