@@ -83,14 +83,14 @@ for kept in (1, 4, 6):
 # %% [markdown]
 # ## What this has to do with code
 #
-# Next-token prediction keeps *all* primitive actions, tens of thousands of tokens, and a horizon of thousands of
-# steps: the worst case on the right. RA3 tries to find, in expert code, few actions that last many tokens each. The
-# next two notebooks look at the two sides separately: 02 asks how many expert tasks it takes to find a good Z′, 03
-# how much faster RL is inside it.
+# Next-token prediction keeps *all* primitive actions, tens of thousands of tokens, and a horizon of thousands of steps:
+# the worst case for the second term. RA3 tries to find, in expert code, few actions that last many tokens each. The
+# next two notebooks look at the two sides separately: 02 asks how many expert tasks it takes to find a good Z′, 03 how
+# much faster RL is inside it.
 #
 # **What this does not say.** The world is tiny, the RL error is that of value iteration, and a large network that
-# learns from samples is neither. The split itself holds for any agent; the sizes of its parts are what has to be
-# measured, and in notebook 07 they are, by running programs.
+# learns from samples is neither. The split itself holds for any agent, but V* is not known for real code, and so
+# neither are its parts. What can be measured there is V^π, before RL and along it: notebook 07, by running programs.
 #
 # ## What to remember
 #

@@ -54,9 +54,8 @@ pruning
 # %% [markdown]
 # 1. Yes: a union bound counts every bad set as if it survived by itself, and rounds at each step.
 # 2. **No**, and this is worth a moment. A task that shows a rare skill shows its lines as well, so the finer set is
-#    pinned down by the same tasks. The theorem's advantage for few, large actions is one of the *guarantee*; in this
-#   world the
-#    draws do not show it. A bound tells what is enough, not what is needed.
+#    pinned down by the same tasks. The theorem's advantage for few, large actions is one of the *guarantee*; in
+#    this world the draws do not show it. A bound tells what is enough, not what is needed.
 #
 # **Try:** let σ fall from 0.1 to 0.05. By what factor does the measured number grow? And if δ falls from 0.1 to 0.01?
 

@@ -78,7 +78,7 @@ for law in ("fixed", "uniform", "geometric"):
 # %% [markdown]
 # ## Tokens, lines, steps
 #
-# For a model that writes code, a primitive action is a token. A line has about ten tokens, a step of the built-in
+# For a model that writes code, a primitive action is a token. A line has about seven tokens, a step of the built-in
 # world one to six lines. How long would the episode be, counted in each?
 
 # %%
@@ -89,8 +89,8 @@ steps = sum(len(task.steps) for task in tasks) / len(tasks)
 print(f"a program in the mean: {tokens:.0f} tokens, {lines:.1f} lines, {steps:.1f} steps")
 
 # %% [markdown]
-# A policy that decides once a step, and then carries the step out as a matter of course, has an episode of four
-# decisions instead of more than a hundred. It still writes the tokens. What changes is where something is *decided*:
+# A policy that decides once a step, and then carries the step out as a matter of course, has an episode of six
+# decisions instead of some 160. It still writes the tokens. What changes is where something is *decided*:
 # the tokens after a good thought are nearly certain. Notebook 05 shows that in nats.
 #
 # ## What to remember

@@ -61,7 +61,8 @@ draw_comparison(comparison)
 # %% [markdown]
 # A thought with the wrong words costs more than silence: π believes its comments, so after "# something else" the
 # expert's line becomes a surprise. That is why thinking must be *learned*: a policy that thinks often and badly loses.
-# The dots show that a thought does not help by merely being there.
+# The dots show that a thought does not help by merely being there. The true words in a wrong order help as much here as
+# in the right one: to this small model, it is which words stand there that counts.
 #
 # ## A group, and who did better than the rest
 #
@@ -112,9 +113,11 @@ for name, value in record.items():
     print(f"{name:14} {value:8.3f}")
 
 # %% [markdown]
-# `return` is the mean over the batch, in nats a program; `think_share` the share of lines with a thought. One update on
-# two programs says nothing about progress: returns differ far more between programs than between updates. To see
-# progress, the *same* held-out programs must be looked at again and again, with the same draws.
+# `return` is the mean over the batch, in nats a program; `think_share` the share of lines with a thought. (A line
+# counts at least −10 nats in the return, so that one hopeless line does not drown the rest, `floor`; so a return can
+# lie above `line_logp`.) One update on two programs says nothing about progress: returns differ far more between
+# programs than between updates. To see progress, the *same* held-out programs must be looked at again and again, with
+# the same draws.
 #
 # ## Twenty updates, recorded
 #

@@ -127,11 +127,11 @@ for look in run["looks"]:
     print(f"{told:32} {nats}, F1 {scores['f1']:.2f}")
 
 # %% [markdown]
-# *Without* thoughts the code may well become **less** likely over the rounds: the model learns to expect a thought
-# where a step begins, and is surprised when there is none. So a model trained by RA3 must be allowed to think when
-# it is judged. NTP makes the opposite trade: it learns the code without thoughts and unlearns to think. Which is
-# better at the end is decided by running programs on tests, in notebook 07 and in the README's table, not by any
-# loss.
+# With thoughts the code becomes far likelier over the rounds. *Without* them it gains much less, and in longer runs it
+# may lose: the model learns to expect a thought where a step begins, and is surprised when there is none. So a model
+# trained by RA3 must be allowed to think when it is judged. NTP makes the opposite trade: it learns the code without
+# thoughts and unlearns to think. Which is better at the end is decided by running programs on tests, in notebook 07 and
+# in the README's table, not by any loss.
 #
 # ## What to remember
 #

@@ -52,7 +52,7 @@ from ra3_lab.models.generation import Sampling
 from ra3_lab.rlvr.groups import draw_groups
 
 tasks = list(read_task_set("pipelines:rlvr"))[:2]
-groups, seconds = draw_groups(Decoder(lab.model), lab.tokenizer, tasks, 8, Sampling(max_new=256), seed=0, update=0)
+groups, seconds = draw_groups(Decoder(lab.model), lab.tokenizer, tasks, 8, Sampling(), seed=0, update=0)
 for group in groups:
     print(group.task_id, [(answer.status, answer.reward) for answer in group.answers])
 

@@ -43,9 +43,10 @@ print("log-likelihood of the chosen line:", seen["logp"][timeline.state["line"]]
 # %% [markdown]
 # ## Is it what the thought says?
 #
-# A comment might help for dull reasons: it takes up room, it ends a block, it gives the model more steps to compute
-# in. So a thought is always compared with **controls**: a thought from another program (*random*), its own words in
-# another order (*shuffled*), dots of the same length (*filler*). If they help as much, the words are not what helps.
+# A comment might help for dull reasons: it takes up room, it ends a block, it gives the model more steps to compute in.
+# So a thought is always compared with **controls**: a thought of another step (*swapped*) or another program
+# (*random*), its own words in another order (*shuffled*), dots of the same length (*filler*). If they help as much, the
+# words are not what helps.
 #
 # Click a line in the program below, type a thought, press Enter. **Predict** first: what happens if you announce the
 # wrong step? What if you announce the right step with a wrong letter?

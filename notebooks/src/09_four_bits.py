@@ -135,7 +135,8 @@ scores(looks)
 
 # %% [markdown]
 # The adapters learned from true thoughts, so this is not "repair" alone: to see what four bits cost, fp32 would have to
-# get the same twelve updates. That comparison, arm by arm with intervals, is in `docs/variants.md`.
+# get the same twelve updates. `benchmarks/quality.py` makes that comparison, arm by arm with intervals;
+# `docs/variants.md` says what came of it.
 #
 # ## Real 4-bit weights
 #
@@ -168,7 +169,8 @@ except NeedsExtra as reason:
 #
 # 1. NF4 = blocks, a scale each, 16 values from a normal distribution. Its error is largest, relatively, for small
 #    weights.
-# 2. The likelihood of sure lines hardly changes; choices that were close to even may flip, and thoughts are choices.
+# 2. Here four bits cost some tenths of a nat a program and hardly a thought. Choices that were close to even may flip,
+#    and thoughts are choices: look, on your own model.
 # 3. QLoRA trains around the error; q and π of RA3 share the frozen base and differ in their adapters only.
 #
 # **Where to look next:** 10 puts a real model through the same path. Code: `ra3_lab/models/nf4.py`,

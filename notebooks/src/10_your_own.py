@@ -86,8 +86,9 @@ for name, model in (("base", lab.model), ("ntp", ntp.model), ("ra3", ra3.model))
 
 # %% [markdown]
 # `no_thought` and `k4` are nats a line: without thoughts, and the bound with four sampled sequences of thoughts (06).
-# RA3 is ahead where its `k4` is above the other's `no_thought` *and* `k4`. With four held-out programs nothing is
-# decided.
+# RA3 is ahead where its `k4` is above the other's `no_thought` *and* `k4`. Here it is not: NTP spent all six updates on
+# the code, RA3 two of them on an E-step, and this base writes no thoughts on such code. With four held-out programs
+# nothing is decided.
 #
 # The run is a folder. Killed at any moment it goes on to the same weights: the same call with `resume=True`, or
 # `ra3-lab midtrain --resume`. Metrics are written update by update, so the curves come from the folder: restart the

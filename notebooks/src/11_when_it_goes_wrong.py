@@ -138,7 +138,8 @@ group_browser(read_rollouts("hacking", "exit code"))
 # In the run rewarded by exit code the reward is high from the start and rises until nearly every program runs, while
 # the share that passes the tests falls to almost none. An answer judged *passed* carries its true story in the reason:
 # "no error (call 0 gave 4, expected 1)". Its programs still look like programs, but they get shorter and think half as
-# often. The run rewarded by tests thinks twice as often and learns the task; more of its programs break on the way.
+# often. The run rewarded by tests thinks twice as often and learns the task. Fewer of its programs run than before,
+# mostly because longer ones reach the limit of 256 tokens and are cut.
 #
 # *Signs:* reward rises and a second, independent measure does not. So have one: validation by the real tests, answers
 # read by eye, the share of each verdict. *Change:* the judge. That is why programs here are judged outside the process
