@@ -42,8 +42,7 @@ def run(
     Example: ra3-lab annotate solutions.jsonl --model runs/mine --limit 20 --format html --out annotated.html
 
     Args:
-        file: A source file (annotated whole where it fits into the model's context, else function by function), a
-            folder, or a JSONL file of solutions.
+        file: Source file (whole where the model's context has room, else by function), folder, or JSONL of solutions.
         model: A finished run, a model directory, 'embedded', or a hub name.
         format: text for the terminal, json for programs, html for a page that needs no network.
         out: Write to this file instead of the terminal; it must not exist yet.

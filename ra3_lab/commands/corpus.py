@@ -38,8 +38,7 @@ def run(
     Args:
         dirs: Folders of Python files, read with all that is in them.
         out: JSONL file to write; must not exist.
-        against: Benchmark files to keep out of the corpus (JSONL, also gzipped, or a JSON list); default: HumanEval and
-            MBPP in the folder that RA3_BENCHMARKS names.
+        against: Benchmark files (JSONL, JSON, .gz) to keep out; default: HumanEval and MBPP in $RA3_BENCHMARKS.
         workers: Processes that read files; default: the CPU cores. The output does not depend on it.
         config: What is kept.
         json: Write the report without its lists as JSON to FILE, or to stdout.

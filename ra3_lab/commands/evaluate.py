@@ -57,12 +57,10 @@ def run(
         max_new: Most tokens of a completion.
         seed: Seed of the draws.
         tasks: Only the first TASKS tasks, for a try; default: all.
-        split: Part of the data. mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test,
-            final.
+        split: Part of it. mbpp: prompt, test, validation, train; pipelines: expert, rlvr, validation, test, final.
         sha256: Hash the data file must have (its beginning will do), or 'any' for a file that is no known release.
         samples_out: File to keep the samples in (.jsonl, must not exist); ra3-lab judge reads it.
-        skip_self_test: Do not judge the reference solutions first. Risk: on a machine where right programs fail, scores
-            are too low and nobody is told.
+        skip_self_test: Do not judge the reference solutions first; where they fail, scores are too low unnoticed.
         workers: Judge processes side by side; default: the cores, at most 8.
         isolation: How programs are shut in; default: all that this machine has, see ra3-lab doctor.
         device: auto, cpu or cuda.

@@ -42,11 +42,9 @@ def run(
         samples: Samples to judge (.jsonl or .jsonl.gz).
         canonical: Judge the reference solutions instead.
         k: Which pass@k to report; every task needs at least k samples.
-        split: Part of the data. mbpp has prompt, test, validation, train; pipelines expert, rlvr, validation, test,
-            final.
+        split: Part of it. mbpp: prompt, test, validation, train; pipelines: expert, rlvr, validation, test, final.
         sha256: Hash the data file must have (its beginning will do), or 'any' for a file that is no known release.
-        skip_self_test: Do not judge the reference solutions first. Risk: on a machine where right programs fail, scores
-            are too low and nobody is told.
+        skip_self_test: Do not judge the reference solutions first; where they fail, scores are too low unnoticed.
         workers: Processes side by side; default: the cores, at most 8.
         isolation: How programs are shut in; default: all that this machine has, see ra3-lab doctor.
         json: Write the result as JSON to FILE, or to stdout.

@@ -58,8 +58,7 @@ def run(
         ids: Use only rows whose numeric task_id lies between these two, both included.
         heldout_ids: The same for the held-out programs.
         language: python or sql; decides where lines end and how a comment begins.
-        heldout_samples: Numbers K of thoughts sampled per held-out program; the bound is reported for each, and time
-            grows with their sum.
+        heldout_samples: Numbers K of thoughts sampled per held-out program; a bound for each, time grows with the sum.
         max_tokens: Leave out programs of more tokens (counted and reported); default: half of the model's context.
         device: auto, cpu or cuda.
         threads: CPU threads.

@@ -39,8 +39,7 @@ class MidtrainConfig:
     """One mid-training run."""
 
     method: Literal["ntp", "prior", "ra3", "annotator", "resampled"] = "ra3"
-    """ntp (no latents), prior (latents sampled from the model itself) or ra3 (latents discovered by RL); to compare
-    with: annotator (given latents) and resampled (drawn from the model and kept by likelihood)."""
+    """ntp (no latents), prior (the model's), ra3 (found by RL), annotator (given), resampled (kept by likelihood)."""
     seed: int = 0
     """Seed of sampling, data order and adapters."""
     rounds: int = 3

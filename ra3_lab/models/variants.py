@@ -121,8 +121,7 @@ class Reading(Storage):
     """How a model is loaded that is only read (eval, annotate)."""
 
     adapter: str = "none"
-    """Adapter that the run was trained with, to read base weights and adapters apart as in training (with the same
-    --quant); none reads the run's merged float weights."""
+    """The run's adapter (with its --quant): base and adapters stay apart, as trained; none: merged float weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
