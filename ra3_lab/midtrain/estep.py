@@ -28,6 +28,7 @@ from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.load import autocast
+from ra3_lab.models.packed import onednn
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.scoring import (
     Batch,
@@ -118,6 +119,7 @@ def _pad(parts: list[torch.Tensor], groups: list[np.ndarray], lines: int) -> tor
     return torch.cat(padded)[torch.from_numpy(order)]
 
 
+@onednn()
 @torch.no_grad()
 def score_traces(
     model: Any,
@@ -274,6 +276,7 @@ class EStep:
         }
         return encoded, advantage, counts
 
+    @onednn()
     def accumulate(self, encoded: Sequence[Encoded], advantage: torch.Tensor, rows: int | None = None) -> None:
         """Add the gradient of the loss -1/B sum_b sum_t advantage[b, t] log q(z_t | s_t) to q's parameters; B is `rows`
         where these are only some of an update's rows."""

@@ -18,6 +18,7 @@ import torch
 from ra3_lab.distributed import share, sum_gradients, summed
 from ra3_lab.models.adapters import make_optimizer
 from ra3_lab.models.load import autocast
+from ra3_lab.models.packed import onednn
 from ra3_lab.models.scoring import collate, padding_free, score_batch
 from ra3_lab.models.tokenizer import PROMPT, Encoded, LineTokenizer
 
@@ -69,6 +70,7 @@ class FineTuner:
         cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         return self.config.learning_rate * min(done / 0.05, 1.0) * cosine
 
+    @onednn()
     def update(self, encoded: Sequence[Encoded]) -> float:
         """One update on these traces; returns the mean loss in nats per counted token. A non-finite loss raises.
 

@@ -67,11 +67,11 @@ def onednn() -> Iterator[None]:
     `backward`, where checkpointing computes again. Everything else is left alone: other types (also by autocast), 4-bit
     layers, GPUs, machines without oneDNN.
     """
-    F.linear = _linear
+    before, F.linear = F.linear, _linear
     try:
         yield
     finally:
-        F.linear = _TORCH_LINEAR
+        F.linear = before
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -56,7 +56,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probabilities at positions 1..T-1 of a batch, each (B, T - 1): entry [b, i] is about token i + 1."""
+    """Log-probabilities at positions 1..T-1 of a batch, each (B, T - 1): entry [b, i] is about token i + 1; 0 where
+    that token is of the prompt or padding."""
 
     token: torch.Tensor
     """log p(token | before)."""
@@ -97,6 +98,37 @@ def hidden_states(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, torch.nn
     return causal.model(input_ids=ids, use_cache=False).last_hidden_state, causal.lm_head
 
 
+class _Reduced(torch.autograd.Function):
+    """(N, V) logits -> (N,) log-probabilities of the targets, of the marker, and of the banned tokens together.
+
+    Plain indexing would make an (N, V) gradient for each of the three; this makes one for all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, marker: int, banned: torch.Tensor) -> Any:
+        every = logits.log_softmax(-1)
+        inadmissible = every[:, banned].logsumexp(-1)
+        ctx.save_for_backward(every, targets, banned, inadmissible)
+        ctx.marker = marker
+        return every.gather(-1, targets[:, None])[:, 0], every[:, marker].clone(), inadmissible
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        every, targets, banned, inadmissible = ctx.saved_tensors
+        token, marker, none = gradients
+        logits = every.exp().mul_(-(token + marker + none)[:, None])
+        logits.scatter_add_(1, targets[:, None], token[:, None])
+        logits[:, ctx.marker] += marker
+        logits[:, banned] += none[:, None] * (every[:, banned] - inadmissible[:, None]).exp()
+        return logits, None, None, None
+
+
+def _logits(head: torch.nn.Module, hidden: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = head(hidden)
+    logits = logits.float() if logits.itemsize < 4 else logits  # half types up; float64 stays
+    return logits if temperature == 1 else logits / temperature
+
+
 def _reduce(
     head: torch.nn.Module,
     hidden: torch.Tensor,
@@ -105,12 +137,7 @@ def _reduce(
     banned: torch.Tensor,
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    logits = head(hidden)
-    logits = logits.float() if logits.itemsize < 4 else logits  # half types up; float64 stays
-    logits = logits / temperature
-    total = logits.logsumexp(-1)
-    token = logits.gather(-1, targets[:, None])[:, 0] - total
-    return token, logits[:, marker] - total, logits[:, banned].logsumexp(-1) - total
+    return _Reduced.apply(_logits(head, hidden, temperature), targets, marker, banned)
 
 
 def chunk_of(vocabulary: int) -> int:
@@ -123,23 +150,24 @@ def chunk_of(vocabulary: int) -> int:
 
 
 def score_batch(model: Any, batch: Batch, tokenizer: LineTokenizer, temperature: float = 1.0) -> Scores:
-    """Log-probabilities of every token under `model` at `temperature`; differentiable where gradients are on."""
+    """Log-probabilities of every token that has a role under `model` at `temperature`; differentiable where gradients
+    are on. The head sees no other token: prompts and padding have scores of 0."""
     device = next(model.parameters()).device
-    hidden, head = hidden_states(model, batch.ids[:, :-1].to(device))
-    flat, targets = hidden.flatten(0, 1), batch.ids[:, 1:].flatten().to(device)
-    banned = torch.tensor(tokenizer.banned, device=device)
-    keep = torch.is_grad_enabled()
+    row, column = (batch.roles[:, 1:] != PROMPT).nonzero(as_tuple=True)
+    hidden, head = _states_and_head(model, batch.ids[:, :-1].to(device))
+    packed = hidden[row.to(device), column.to(device)]  # (N, D)
+    targets, banned = batch.ids[row, column + 1].to(device), torch.tensor(tokenizer.banned, device=device)
     parts = []
     size = chunk_of(model.config.vocab_size)
-    for i in range(0, len(flat), size):
-        arguments = (head, flat[i : i + size], targets[i : i + size], tokenizer.marker, banned, temperature)
-        if keep and len(flat) > size:
+    for i in range(0, len(packed), size):
+        arguments = (head, packed[i : i + size], targets[i : i + size], tokenizer.marker, banned, temperature)
+        if torch.is_grad_enabled() and len(packed) > size:
             parts.append(checkpoint(_reduce, *arguments, use_reentrant=False))
         else:
             parts.append(_reduce(*arguments))
-    shape = hidden.shape[:2]
-    token, marker, inadmissible = (torch.cat(part).view(shape).cpu() for part in zip(*parts, strict=True))
-    return Scores(token, marker, inadmissible)
+    found = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    width = batch.ids.shape[1] - 1
+    return Scores(*(one.new_zeros(len(batch.ids), width).index_put((row, column), one) for one in found))
 
 
 _LOGITS_AT_ONCE = 2**24  # numbers: 64 MiB in float32, whatever the vocabulary
@@ -193,9 +221,7 @@ def _states_and_head(model: Any, ids: torch.Tensor) -> tuple[torch.Tensor, Any]:
 def _logp_and_entropy(
     head: Any, states: torch.Tensor, targets: torch.Tensor, temperature: float, entropy_gradient: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = head(states)
-    logits = (logits.float() if logits.itemsize < 4 else logits) / temperature  # half types up; float64 stays
-    every = logits.log_softmax(-1)
+    every = _logits(head, states, temperature).log_softmax(-1)
     logp = every.gather(-1, targets[:, None])[:, 0]
     every = every if entropy_gradient else every.detach()
     return logp, -(every.exp() * every).sum(-1)

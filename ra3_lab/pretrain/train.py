@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from ra3_lab.models.load import autocast
+from ra3_lab.models.packed import onednn
 from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
 from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces
 from ra3_lab.pretrain.stream import Stream, collate
@@ -165,7 +166,7 @@ def pretrain(
         ids, targets, positions = collate(batch, tokenizer.pad)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate((seen + 1) / config.tokens)
-        with autocast(model, config.precision):
+        with onednn(), autocast(model, config.precision):
             logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
         loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
         if not torch.isfinite(loss):
