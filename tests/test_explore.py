@@ -311,7 +311,8 @@ def test_curves_of_a_run_come_from_its_folder_while_it_is_written(tmp_path):
     rows = [estep | {"update": 0}, estep | {"update": 1, "return": -3.0}, mstep]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"torn')
     record = run_record(tmp_path)
-    assert "rose from −4.0 to −3.0" in draw_estep(record).twin.title
+    drawn = draw_estep(record).twin
+    assert "rose from −4.0 to −3.0" in drawn.title and "Over 2 E-step updates in 1 round" in drawn.text
     assert "0.250" in draw_mstep(record).twin.title
     with pytest.raises(FileNotFoundError, match="is no run directory"):
         run_record(tmp_path / "nothing")

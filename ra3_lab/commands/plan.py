@@ -45,7 +45,7 @@ def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float =
 
 def describe(shape: Shape, choice: Choice, time: dict[str, float], tflops: float) -> str:
     """The plan in words."""
-    lines = [f"{shape.name}: {shape.parameters / 1e9:.2f} billion weights, {shape.layers} layers"]
+    lines = [f"{shape.name}: {_weights(shape.parameters)} weights, {shape.layers} layers"]
     for variant, job, need in choice.refused:
         lines.append(f"  does not fit: {flags(variant)} ({job.tokens_at_once} tokens at once): {need / GB:.1f} GB")
     lines.append(
@@ -66,6 +66,10 @@ def describe(shape: Shape, choice: Choice, time: dict[str, float], tflops: float
             f"  note: our decoder knows Llama and Qwen2 models; {shape.model_type} is sampled by generate, slower"
         )
     return "\n".join(lines)
+
+
+def _weights(count: int) -> str:
+    return f"{count / 1e9:.2f} billion" if count >= 1e8 else f"{count / 1e6:.2f} million"
 
 
 def _parts(stage: Stage) -> str:

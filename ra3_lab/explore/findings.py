@@ -207,8 +207,9 @@ def describe_estep(record: Mapping[str, Any]) -> Twin | None:
     if shares:
         title += f", thoughts at {percent(mean_of(rows[-edge:], 'think_share'), 0)} of lines"
     rounds = len({row.get("round") for row in rows})
+    updates = int(rows[-1]["update"]) + (not watched)  # looks count updates done, training rows number them from 0
     text = (
-        f"Over {number(rows[-1]['update'], 0)} E-step updates in {rounds} round{'s' * (rounds != 1)}, the "
+        f"Over {updates} E-step update{'s' * (updates != 1)} in {rounds} round{'s' * (rounds != 1)}, the "
         f"mean return of a program on "
         f"{where} (log-likelihood of its lines minus the price of its thoughts) {change(first, last, 1)} "
         f"nats. "
