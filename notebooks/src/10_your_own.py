@@ -68,14 +68,15 @@ print(traces[0].text)
 # ## 3 · Mid-train: RA3 and next-token prediction on the same programs
 #
 # Two updates here and four there show the shape, not the effect: a run worth reading has hundreds. Settings are plain
-# data, so `config` is the run's record.
+# data, so `config` is the run's record. `floor=None`: by default a line counts at least −10 nats, which suits the
+# built-in tasks; on code that is strange to the model nearly all lines are below, and no thought could earn its price.
 #
 # **Predict:** which of the two is ahead on held-out lines after so few updates?
 
 # %%
 config = ra3_lab.MidtrainConfig(
     rounds=1,
-    estep=ra3_lab.EStepConfig(updates=2, programs=2, group=4),
+    estep=ra3_lab.EStepConfig(updates=2, programs=2, group=4, floor=None),
     mstep=ra3_lab.MStepConfig(updates=4, programs=8),
 )
 training, held_out = traces[4:], traces[:4]
