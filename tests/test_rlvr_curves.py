@@ -22,9 +22,9 @@ def test_area_final_and_steps():
 
 
 def test_intervals_over_seeds_are_student_t():
-    """By hand: mean 2, deviation 1, half width 4.303 / sqrt(3)."""
+    """By hand: mean 2, deviation 1, half width 4.3027 / sqrt(3)."""
     mean, low, high = over_seeds([1.0, 2.0, 3.0])
-    assert (mean, round(low, 4), round(high, 4)) == (2.0, -0.4843, 4.4843)
+    assert (mean, round(low, 4), round(high, 4)) == (2.0, -0.4841, 4.4841)
     assert math.isnan(over_seeds([1.0]).low)
 
 

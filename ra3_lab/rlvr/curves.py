@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ra3_lab.evaluate.passk import student_t
 from ra3_lab.runs import read_jsonl
 from ra3_lab.runs.directory import read_run
-
-# 97.5 % points of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond.
-_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
 class Estimate(NamedTuple):
@@ -41,8 +39,7 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     mean, n = float(np.mean(values)), len(values)
     if n == 1:
         return Estimate(mean, math.nan, math.nan)
-    t = _T975[n - 2] if n - 2 < len(_T975) else 1.96
-    half = t * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = student_t(0.95, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -103,14 +100,15 @@ class CurveGroup:
         return [(update, over_seeds([values[update] for values in at])) for update in common]
 
     def summary(self, level: float) -> dict[str, Any]:
-        """Plain data: area, final value, updates to the level (median over seeds; infinite where most never do)."""
+        """Plain data: area, final value, updates to the level (median over seeds; infinite where half of them
+        never do)."""
         reached = [curve.steps_to(level) for curve in self.curves]
         return {
             "label": self.label,
             "seeds": [curve.seed for curve in self.curves],
             "area": over_seeds([curve.area for curve in self.curves])._asdict(),
             "final": over_seeds([curve.final for curve in self.curves])._asdict(),
-            "steps_to_level": float(np.sort(reached)[len(reached) // 2]),
+            "steps_to_level": float(np.median(reached)),
             "reached_level": sum(map(math.isfinite, reached)),
         }
 
