@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +56,16 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
 
 def _rlvr(arm: str, model: Any, tokenizer: Any, seed: int, say: Any) -> dict[str, Any]:
     """A short RLVR run from an arm's policy on the tasks that the RLVR split is for."""
+    from ra3_lab.models.generation import Sampling
     from ra3_lab.rlvr.stage import rlvr_stage, short_config
     from ra3_lab.sandbox import Judge
     from ra3_lab.sandbox.isolation import for_own_model
     from ra3_lab.tasks.registry import load_tasks
 
     tasks, validation = (list(load_tasks("pipelines", split=split)) for split in ("rlvr", "validation"))
+    config = replace(short_config(seed, RLVR_UPDATES), sampling=Sampling())  # room for validation's longer programs
     with Judge(isolation=for_own_model()) as judge:
-        return rlvr_stage(
-            model,
-            tokenizer,
-            tasks,
-            validation[:RLVR_VALIDATION],
-            short_config(seed, RLVR_UPDATES),
-            judge.each,
-            say,
-            arm,
-        )
+        return rlvr_stage(model, tokenizer, tasks, validation[:RLVR_VALIDATION], config, judge.each, say, arm)
 
 
 def table(summary: dict) -> str:
