@@ -6,9 +6,10 @@ import warnings
 import pytest
 
 from ra3_lab import EStepConfig, MidtrainConfig, MStepConfig, api
+from ra3_lab.evaluate import programs
 from ra3_lab.evaluate.programs import evaluate_programs, is_embedded
 from ra3_lab.models.load import load_model
-from ra3_lab.sandbox import isolation
+from ra3_lab.sandbox import Verdict, isolation
 from ra3_lab.sandbox.isolation import Unavailable
 from ra3_lab.tasks.pipelines import load_split
 
@@ -61,3 +62,21 @@ def test_who_asks_for_it_by_name_is_not_warned(embedded, nothing_holds):
         warnings.simplefilter("error", UserWarning)
         scores = evaluate_programs(*embedded, load_split("validation")[:1], 1, max_new=8, isolation="process")
     assert sum(scores.statuses.values()) == 1
+
+
+def test_a_program_without_a_verdict_is_judged_again_and_never_counts_as_failed(embedded, monkeypatch):
+    """A sandbox that fails lowers no score: one failure in a hundred would have been a point of pass@1."""
+    asked, fails = [], [1]
+
+    def judge(jobs, *_, **__):
+        asked.append(len(jobs))
+        told = [Verdict(True, "passed", 0.0, "")] * len(jobs)
+        return [Verdict(False, "no_verdict", 0.0, "the worker ended"), *told[1:]] if len(asked) in fails else told
+
+    monkeypatch.setattr(programs, "judge_batch", judge)
+    tasks = load_split("validation")[:2]
+    scores = evaluate_programs(*embedded, tasks, 2, max_new=4)
+    assert asked == [4, 1] and scores.correct.all() and scores.statuses == {"passed": 4}
+    fails += [3, 4]
+    with pytest.raises(OSError, match=r"no verdict on 1 of 4 programs.*the worker ended.*doctor"):
+        evaluate_programs(*embedded, tasks, 2, max_new=4)

@@ -360,6 +360,19 @@ def test_pair_kl_is_exact_and_bounds_the_marginal_kl(seed, size, renew, alpha):
     assert float(sticky_prior(alpha, size, previous).sum()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.5, float("nan")])
+def test_a_prior_that_never_keeps_or_never_renews_is_refused(alpha):
+    choice = torch.tensor([0.5, 0.5])
+    for price in (
+        lambda: sticky_prior(alpha, 2, 0),
+        lambda: pair_kl(0.5, choice, alpha),
+        lambda: marginal_kl(0.5, choice, alpha, 0),
+        lambda: renewal_cost(alpha, 2),
+    ):
+        with pytest.raises(ValueError, match=f"alpha={alpha}.*needs 0 < alpha < 1"):
+            price()
+
+
 def test_one_new_latent_costs_the_stated_nats():
     point = torch.tensor([0.0, 1.0, 0.0])
     cost = pair_kl(1.0, point, 0.8) - pair_kl(0.0, point, 0.8)

@@ -164,8 +164,42 @@ def test_a_judge_in_trouble_stops_the_run(tiny_thinker, small_tokenizer):
     def broken(jobs):
         return [Verdict(False, "no_verdict", 0.0, "the worker went away") for _ in jobs]
 
-    with pytest.raises(OSError, match=r"no verdict on 8 of the last 8 .*the worker went away.*doctor"):
+    with pytest.raises(OSError, match=r"no verdict on 8 of 8 .*the worker went away.*doctor"):
         rlvr(CONFIG, tiny_thinker, small_tokenizer, TASKS, (), broken)
+
+
+def test_what_dynamic_sampling_drops_counts_all_the_same(tiny_thinker, small_tokenizer):
+    """Reward, verdicts and tokens are of all that was drawn: kept groups have their share of passes by choice, and none
+    of the groups on which the sandbox failed."""
+    config, seen = replace(CONFIG, updates=2, dynamic=True, most_draws=6, group=3), []
+
+    def kept(jobs):
+        seen.append(verdicts := judge(jobs))
+        return verdicts
+
+    result = rlvr(config, tiny_thinker, small_tokenizer, TASKS, (), kept)
+    rows = [row for row in result.history if row["stage"] == "rlvr"]
+    drawn = [verdict.passed for verdicts in seen for verdict in verdicts]
+    assert sum(row["groups_drawn"] for row in rows) * 3 == len(drawn) > sum(row["rows_with_gradient"] for row in rows)
+    assert sum(row["reward"] * row["groups_drawn"] * 3 for row in rows) == pytest.approx(sum(drawn))
+    assert all(sum(row["statuses"].values()) == row["groups_drawn"] * 3 for row in rows)
+    assert result.tokens == pytest.approx(sum(row["length"] * row["groups_drawn"] * 3 for row in rows))
+
+    def often_broken(jobs):
+        lost = [Verdict(False, "no_verdict", 0.0, "the worker went away")] * 3
+        return [*lost, *judge(jobs)[3:]]
+
+    with pytest.raises(OSError, match="no verdict"):
+        rlvr(config, tiny_thinker, small_tokenizer, TASKS, (), often_broken)
+
+
+def test_the_look_before_takes_the_engine_that_trains(tiny_thinker, small_tokenizer, monkeypatch):
+    from ra3_lab.rlvr import preflight
+
+    used, make = [], preflight.engine_of
+    monkeypatch.setattr(preflight, "engine_of", lambda *given: used.append(given[1:]) or make(*given))
+    preflight.preflight(replace(CONFIG, engine="generate"), tiny_thinker, small_tokenizer, TASKS, judge)
+    assert used == [("fp32", "generate")]
 
 
 def test_a_batch_that_is_not_finite_is_kept(tiny_thinker, small_tokenizer):

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ra3_lab.models.generation import Completion, Sampling
 from ra3_lab.models.scoring import answer_logps
 from ra3_lab.rlvr.groups import Answer, Group, count_thoughts
+from ra3_lab.rlvr.kl import kl_estimate
 from ra3_lab.rlvr.losses import LOSSES, LossConfig
 from ra3_lab.rlvr.update import GRPO, UpdateConfig, micro_batches, rows_of
 
@@ -157,6 +158,20 @@ def test_answers_without_advantage_are_not_computed_and_change_nothing(model):
     nothing = grpo.update([flat])  # Adam's momentum would move the weights
     assert nothing["rows_with_gradient"] == 0
     assert all(torch.equal(a, b) for a, b in zip(before, grpo.parameters, strict=True))
+
+
+def test_the_kl_to_the_start_is_of_all_answers_that_count(model):
+    """Also of groups without a gradient: the policy has moved for them, too."""
+    groups = _groups()
+    flat = replace(groups[0], answers=tuple(replace(answer, reward=1.0) for answer in groups[0].answers))
+    for some in ([flat, *groups[1:]], [flat]):
+        grpo = GRPO(copy.deepcopy(model), UpdateConfig(warmup=0), SAMPLING, "fp32", model)
+        grpo.update(groups)
+        found = grpo.update(some, measure_kl=True)["kl_to_initial"]
+        rows = rows_of(some)
+        counted = rows.exists & torch.tensor([a.reward is not None for g in some for a in g.answers])[:, None]
+        distance = kl_estimate("k3", grpo.score(grpo.model, some), grpo.score(model, some))
+        assert found == pytest.approx(float(distance[counted].mean()))
 
 
 def test_kl_in_the_reward_and_truncated_answers(model):

@@ -210,6 +210,17 @@ def test_preparing_leaves_the_given_model_alone_and_shares_its_memory(embedded):
     assert not quantize.is_quantized(model) and variant_of(model) is None
 
 
+@pytest.mark.parametrize("variant", [Variant(), Variant(adapter="lora", rank=2)])
+def test_a_prepared_model_is_in_eval_mode_whatever_was_given(embedded, variant):
+    """Dropout would spoil what a snapshot samples and what a frozen reference scores."""
+    given = copy.deepcopy(embedded[0]).train()
+    first = prepare(given, variant)
+    again = prepare(first.train(), variant)  # a twin
+    assert given.training and not any(
+        module.training for m in (again, prepare(given, variant)) for module in m.modules()
+    )
+
+
 def test_equal_seeds_give_equal_models_and_do_not_touch_torchs_generator(embedded):
     model, _ = embedded
     variant = Variant(quant="nf4", adapter="lora", rank=4)

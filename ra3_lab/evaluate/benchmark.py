@@ -19,12 +19,10 @@ from typing import Any
 import ra3_lab
 from ra3_lab.evaluate.passk import bootstrap_ci, pass_at_k
 from ra3_lab.evaluate.samples import Sample, canonical_samples
-from ra3_lab.sandbox import STATUSES, Verdict, judge_each, layers
+from ra3_lab.sandbox import STATUSES, Verdict, judge_each, layers, verdict_trouble
 from ra3_lab.tasks.protocol import TaskSet
 from ra3_lab.tasks.registry import load_tasks
 
-MOST_NO_VERDICTS = 0.01
-"""Share of samples without a verdict above which a run stops."""
 Progress = Callable[[int, int], None]
 
 
@@ -69,12 +67,9 @@ def judge_samples(
     verdicts = judge_each(jobs, workers, isolation, progress)
     records = [_record(sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     without = [record for record in records if record.status == "no_verdict"]
-    if len(without) > MOST_NO_VERDICTS * len(records):
-        raise RunStopped(
-            f"the judge gave no verdict on {len(without)} of {len(records)} programs, more than "
-            f"{MOST_NO_VERDICTS:.0%}; the first, {without[0].task_id}: {without[0].detail}. The sandbox is at fault, "
-            "not the programs: `ra3-lab doctor` looks at it."
-        )
+    detail = f"the first, {without[0].task_id}: {without[0].detail}" if without else ""
+    if trouble := verdict_trouble(len(without), len(records), detail):
+        raise RunStopped(trouble)
     return records
 
 

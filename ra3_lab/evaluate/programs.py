@@ -14,7 +14,7 @@ from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import generate
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.resources import embedded_model_dir
-from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
+from ra3_lab.sandbox import Calls, Limits, Program, Verdict, judge_batch, verdict_trouble
 from ra3_lab.sandbox.isolation import choose, for_own_model
 from ra3_lab.tasks.pipelines import ENTRY_POINT, Task
 from ra3_lab.trace import MARKER
@@ -73,7 +73,8 @@ def evaluate_programs(
     holds here; where none does, programs of our embedded model (also after training in this process) run in
     processes of their own, with a warning, and any other model's are an error that says what to do.
 
-    Raises RuntimeError where the judge gave no verdict on more than 1 % of the programs.
+    Raises ChildProcessError where the judge has no verdict on some program even when asked again: it is neither right
+    nor wrong.
     """
     if not tasks:
         raise ValueError("no tasks to evaluate on.")
@@ -97,13 +98,8 @@ def evaluate_programs(
         for task, row in zip(tasks, texts, strict=True)
         for text in row
     ]
-    verdicts = judge_batch(programs, Limits(), isolation=isolation)
+    verdicts = _judged(programs, isolation)
     statuses = {status: sum(v.status == status for v in verdicts) for status in sorted({v.status for v in verdicts})}
-    if statuses.get("no_verdict", 0) > 0.01 * len(verdicts):
-        detail = next(v.detail for v in verdicts if v.status == "no_verdict")
-        raise RuntimeError(
-            f"the judge gave no verdict on {statuses['no_verdict']} of {len(verdicts)} programs: {detail}"
-        )
     shape = (len(tasks), samples)
     return ProgramScores(
         correct=np.array([v.passed for v in verdicts]).reshape(shape),
@@ -114,6 +110,19 @@ def evaluate_programs(
         programs=tuple(tuple(row) for row in texts),
         statuses=statuses,
     )
+
+
+def _judged(programs: Sequence[Program], isolation: str) -> list[Verdict]:
+    """A verdict on every program, in order; those that got none are judged again. Raises ChildProcessError."""
+    verdicts = list(judge_batch(programs, Limits(), isolation=isolation))
+    if missing := [i for i, verdict in enumerate(verdicts) if verdict.status == "no_verdict"]:
+        again = judge_batch([programs[i] for i in missing], Limits(), isolation=isolation)
+        for i, verdict in zip(missing, again, strict=True):
+            verdicts[i] = verdict
+    without = [verdict for verdict in verdicts if verdict.status == "no_verdict"]
+    if trouble := verdict_trouble(len(without), len(verdicts), without[0].detail if without else "", share=0.0):
+        raise ChildProcessError(trouble)
+    return verdicts
 
 
 def is_embedded(model: Any) -> bool:

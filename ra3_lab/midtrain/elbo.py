@@ -26,10 +26,10 @@ def rewards(
     >>> rewards(torch.tensor([[-2.0, -9.0]]), thoughts, malformed, cost=0.5, floor=-5.0)
     tensor([[-2.5000, -5.0000]])
     """
-    if cost < 0 or penalty < 0:
+    if not (cost >= 0 and penalty >= 0):
         raise ValueError(f"cost={cost}, penalty={penalty}: both are nats to pay, 0 or more.")
     if floor is not None:
-        if floor >= 0:
+        if not floor < 0:
             raise ValueError(f"floor={floor}: a log-likelihood bound, it must be negative.")
         line_logp = line_logp.clamp(min=floor)
     return line_logp - cost * thoughts.to(line_logp.dtype) - penalty * malformed.to(line_logp.dtype)
@@ -72,10 +72,14 @@ def leave_one_out(returns: torch.Tensor, group: int) -> torch.Tensor:
     return ((grouped.sum(1, keepdim=True) - grouped) / (group - 1)).view_as(returns)
 
 
-def sticky_prior(alpha: float, size: int, previous: int) -> torch.Tensor:
-    """(|Z|,) p(z | z_prev) = alpha [z = z_prev] + (1 - alpha) / |Z|, float64."""
+def _require_prior(alpha: float, size: int) -> None:
     if not 0 < alpha < 1 or size < 1:
         raise ValueError(f"alpha={alpha}, |Z|={size}: needs 0 < alpha < 1 and at least one latent.")
+
+
+def sticky_prior(alpha: float, size: int, previous: int) -> torch.Tensor:
+    """(|Z|,) p(z | z_prev) = alpha [z = z_prev] + (1 - alpha) / |Z|, float64."""
+    _require_prior(alpha, size)
     prior = torch.full((size,), (1 - alpha) / size, dtype=torch.float64)
     prior[previous] += alpha
     return prior
@@ -92,6 +96,7 @@ def pair_kl(renew: float, choice: torch.Tensor, alpha: float) -> float:
     """
     if not 0 <= renew <= 1:
         raise ValueError(f"renew={renew}: a probability.")
+    _require_prior(alpha, len(choice))
     choice = choice.double()
     bernoulli = sum(a * math.log(a / b) for a, b in ((renew, 1 - alpha), (1 - renew, alpha)) if a > 0)
     entropy = -float(torch.special.xlogy(choice, choice).sum())
@@ -111,4 +116,5 @@ def renewal_cost(alpha: float, size: int) -> float:
     >>> round(renewal_cost(0.5, 10), 4)
     2.3026
     """
+    _require_prior(alpha, size)
     return math.log(alpha * size / (1 - alpha))

@@ -72,7 +72,7 @@ def prepare(
     check(variant, place, training=False)
     before = variant_of(model)
     if before is not None and variant in (before, Variant()):  # no variant asked for: as it was loaded
-        return twin(model)
+        return twin(model).eval()
     if before is not None and not (before.quantized or before.adapted):
         before = None  # plain float weights may become anything
     waits = before is not None and before.quantized and before == without_adapter(variant)  # loaded, adapters to come
@@ -95,7 +95,7 @@ def prepare(
     if not variant.quantized and not variant.adapted and not is_quantized(model):
         plain = copy.deepcopy(model).to(place)
         setattr(plain, _ATTRIBUTE, variant)
-        return _checkpointed(plain, variant)
+        return _checkpointed(plain, variant).eval()
     if variant.adapter == "eva" and examples is None:
         raise ValueError("adapter eva reads programs before training, and there are none here: use lora.")
     result = _share(model)

@@ -18,8 +18,6 @@ from typing import Any
 
 import torch
 
-QUANT_TYPES = ("nf4", "fp4")
-
 
 class NeedsExtra(ImportError, ValueError):
     """A setting needs a package, or processor instructions, that are not there; str() says what to do."""

@@ -30,12 +30,11 @@ from ra3_lab.rlvr.rollouts import GroupLook
 from ra3_lab.rlvr.update import GRPO, UpdateConfig
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
 from ra3_lab.runs.memory import saved_when_out_of_memory
-from ra3_lab.sandbox import judge_each
+from ra3_lab.sandbox import judge_each, verdict_trouble
 from ra3_lab.tasks.protocol import Task
 
-MOST_NO_VERDICTS = 0.01
-"""Share of answers without a verdict, over the last `WINDOW` updates, above which a run stops."""
 WINDOW = 20
+"""Updates over whose answers the share without a verdict is taken; a run stops where it is too large."""
 VALIDATION_KEY = 1_000_000_000
 """Stands in the place of the update in the keys of validation samples: every look draws the same numbers."""
 
@@ -55,7 +54,7 @@ class RLVRConfig:
     sampling: Sampling = field(default_factory=Sampling)
     """How answers are drawn; max_new is the limit on an answer's length."""
     dynamic: bool = False
-    """Draw further tasks until `prompts` groups have two different rewards (DAPO's dynamic sampling)."""
+    """Draw further tasks until `prompts` groups have two different rewards of the judge (DAPO's dynamic sampling)."""
     most_draws: int = 4
     """With `dynamic`, at most this many times `prompts` tasks per update; then the update takes what it has."""
     evaluate_every: int = 10
@@ -138,11 +137,13 @@ class Standing:
         self.grpo = GRPO(policy, config.grpo, config.sampling, config.precision, reference)
         self.drawn = 0  # tasks so far
         self.seconds = 0.0
-        self.no_verdicts: list[int] = []  # per update, for the limit
+        self.tokens = 0  # sampled for training, groups that dynamic sampling dropped included
+        self.no_verdicts: list[int] = []  # answers without a verdict per update, for the limit
+        self.answers: list[int] = []  # of so many
         self.validation: list[tuple[int, float]] = []
 
-    def draw(self, judge: JudgeAll) -> tuple[list[Group], dict[str, float]]:
-        """The groups of the next update, and the seconds and counts of drawing them."""
+    def draw(self, judge: JudgeAll) -> tuple[list[Group], list[Group], dict[str, float]]:
+        """The groups of the next update; all that were drawn for it; and the seconds and counts of drawing them."""
         config, update = self.config, self.grpo.updates
         begin, judging, groups, kept = time.perf_counter(), 0.0, [], []
         sampler = engine_of(self.grpo.model, config.precision, config.engine)
@@ -159,7 +160,7 @@ class Standing:
                 break
         kept = kept[: config.prompts] or groups[: config.prompts]  # none at all: an update without gradient
         sampling = time.perf_counter() - begin - judging
-        return kept, {"seconds_sampling": sampling, "seconds_judging": judging, "groups_drawn": len(groups)}
+        return kept, groups, {"seconds_sampling": sampling, "seconds_judging": judging, "groups_drawn": len(groups)}
 
     def _sample(
         self, sampler: Any, tasks: Sequence[Task], size: int, update: int, judge: JudgeAll, before: int = 0
@@ -205,10 +206,11 @@ class Standing:
         """The state between two updates."""
         values = {
             "updates": self.grpo.updates,
-            "tokens": self.grpo.tokens,
+            "tokens": self.tokens,
             "drawn": self.drawn,
             "seconds": self.seconds,
             "no_verdicts": self.no_verdicts,
+            "answers": self.answers,
             "validation": self.validation,
         }
         return capture(self.grpo.updates, {"policy": self.grpo.model}, {"policy": self.grpo.optimizer}, {}, values)
@@ -216,9 +218,11 @@ class Standing:
     def restore(self, state: TrainerState) -> None:
         """Take a captured state up."""
         values = restore(state, {"policy": self.grpo.model}, {"policy": self.grpo.optimizer}, {})
-        self.grpo.updates, self.grpo.tokens = values["updates"], values["tokens"]
+        self.grpo.updates, self.tokens = values["updates"], values["tokens"]
         self.drawn, self.seconds = values["drawn"], values["seconds"]
         self.no_verdicts = list(values["no_verdicts"])
+        of = self.config.prompts * self.config.group  # checkpoints of before 2026-11-21 have the kept groups only
+        self.answers = list(values.get("answers") or [of] * len(self.no_verdicts))
         self.validation = [(int(update), float(score)) for update, score in values["validation"]]
 
 
@@ -289,7 +293,7 @@ def rlvr(
             mark.set(run.capture())
         while run.grpo.updates < config.updates:
             begin, update = time.perf_counter(), run.grpo.updates
-            groups, timing = run.draw(judge)
+            groups, drawn, timing = run.draw(judge)
             wanted = save_group is not None and config.groups_every and update % config.groups_every == 0
             shown = GroupLook(run.grpo, groups, config.groups_kept) if wanted else None
             measure = bool(config.kl_every) and (update + 1) % config.kl_every == 0
@@ -303,30 +307,28 @@ def rlvr(
                 raise
             now = time.perf_counter()
             run.seconds += now - begin
+            run.tokens += sum(answer.completion.tokens for group in drawn for answer in group.answers)
             timing["seconds_update"] = now - middle
             if shown is not None and save_group is not None:
                 for record in shown.records(tokenizer):
                     save_group(record)
-            what = describe_groups(groups)
+            what = describe_groups(drawn)
             note({"stage": "rlvr", "update": update, **what, **found, **{k: round(v, 3) for k, v in timing.items()}})
-            run.no_verdicts = [*run.no_verdicts, what["statuses"].get("no_verdict", 0)][-WINDOW:]
-            _require_verdicts(run, groups)
+            _require_verdicts(run, drawn)
             if run.grpo.updates % config.evaluate_every == 0 or run.grpo.updates == config.updates:
                 look()
             if keeper is not None:
                 keeper.after_update(run.grpo.updates, run.capture, run.grpo.updates == config.updates)
                 mark.set(run.capture())
-    result.updates, result.tokens, result.seconds = run.grpo.updates, run.grpo.tokens, run.seconds
+    result.updates, result.tokens, result.seconds = run.grpo.updates, run.tokens, run.seconds
     result.validation = run.validation
     return result
 
 
-def _require_verdicts(run: Standing, groups: Sequence[Group]) -> None:
-    answers = len(run.no_verdicts) * run.config.prompts * run.config.group
-    without = sum(run.no_verdicts)
-    if without > max(1, MOST_NO_VERDICTS * answers):
-        detail = next((a.detail for group in groups for a in group.answers if a.reward is None), "")
-        raise ChildProcessError(
-            f"the judge gave no verdict on {without} of the last {answers} answers, more than {MOST_NO_VERDICTS:.0%}: "
-            f"{detail or 'see metrics.jsonl'}. The sandbox is at fault, not the programs: `ra3-lab doctor` looks at it."
-        )
+def _require_verdicts(run: Standing, drawn: Sequence[Group]) -> None:
+    """Count this update's answers without a verdict; one among the last updates' is spared."""
+    details = [answer.detail for group in drawn for answer in group.answers if answer.reward is None]
+    run.no_verdicts = [*run.no_verdicts, len(details)][-WINDOW:]
+    run.answers = [*run.answers, sum(len(group.answers) for group in drawn)][-WINDOW:]
+    if trouble := verdict_trouble(sum(run.no_verdicts), sum(run.answers), next(iter(details), ""), spared=1):
+        raise ChildProcessError(trouble)

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from ra3_lab.models.generation import sampler_of
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.rlvr.groups import Group, JudgeAll, draw_groups
 from ra3_lab.rlvr.loop import RLVRConfig
@@ -137,6 +136,6 @@ def preflight(
     if any(finding.level == "stop" for finding in findings):
         return findings, []
     picked = [tasks[i * len(tasks) // min(groups, len(tasks))] for i in range(min(groups, len(tasks)))]
-    sampler = sampler_of(model, dtype_of(config.precision))
+    sampler = engine_of(model, config.precision, config.engine)
     found, _ = draw_groups(sampler, tokenizer, picked, config.group, config.sampling, config.seed, PREFLIGHT_KEY, judge)
     return findings + look_at_groups(found, config.sampling.max_new, tokenizer.eos), found

@@ -131,12 +131,15 @@ class GRPO:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         self.updates = 0
-        self.tokens = 0
         self.advantages = torch.zeros(0, 0)  # (P, G) of the last update
 
     def update(self, groups: Sequence[Group], measure_kl: bool = False) -> dict[str, float]:
         """One update on these groups. A loss or gradient that is not finite raises FloatingPointError, before the
-        step."""
+        step.
+
+        `measure_kl` adds kl_to_initial, over all answers that count; the other means over tokens (entropy, clip_share,
+        mismatch) are of the rows that had a gradient.
+        """
         config, loss_config = self.config, self.config.loss
         rows = rows_of(groups)
         if not bool(torch.isfinite(rows.sampler).all()):
@@ -207,9 +210,9 @@ class GRPO:
             self.optimizer.zero_grad(set_to_none=True)
             record = _means(sums) | {"gradient_norm": float(norm)}
         self.updates += 1
-        self.tokens += int(rows.lengths.sum())
-        if measure_kl and self.reference is not None and len(numbers):
-            some = rows.take(numbers)
+        judged = valid.flatten().nonzero()[:, 0]
+        if measure_kl and self.reference is not None and len(judged):
+            some = rows.take(judged)
             kl = kl_estimate("k3", self._score(self.model, some), self._score(self.reference, some))
             record["kl_to_initial"] = float((kl * some.exists).sum() / some.exists.sum())
         return record | {

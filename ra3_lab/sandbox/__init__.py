@@ -19,13 +19,33 @@ if TYPE_CHECKING:
     from ra3_lab.sandbox.isolation import layers
     from ra3_lab.sandbox.judge import Invocation, Judge, Returned, call_batch, judge_batch, judge_each
     from ra3_lab.sandbox.profiles import NOTEBOOK, PROGRAM, Profile, notebook
-    from ra3_lab.sandbox.program import STATUSES, Asserts, Calls, Limits, NoVerdict, Program, Stdin, Verdict
+    from ra3_lab.sandbox.program import (
+        STATUSES,
+        Asserts,
+        Calls,
+        Limits,
+        NoVerdict,
+        Program,
+        Stdin,
+        Verdict,
+        verdict_trouble,
+    )
 
 _HOME = {
     "judge": ("Invocation", "Judge", "Returned", "call_batch", "judge_batch", "judge_each"),
     "isolation": ("layers",),
     "profiles": ("NOTEBOOK", "PROGRAM", "Profile", "notebook"),
-    "program": ("STATUSES", "Asserts", "Calls", "Limits", "NoVerdict", "Program", "Stdin", "Verdict"),
+    "program": (
+        "STATUSES",
+        "Asserts",
+        "Calls",
+        "Limits",
+        "NoVerdict",
+        "Program",
+        "Stdin",
+        "Verdict",
+        "verdict_trouble",
+    ),
 }
 _LAZY = {name: module for module, names in _HOME.items() for name in names}
 
@@ -49,6 +69,7 @@ __all__ = [
     "judge_each",
     "layers",
     "notebook",
+    "verdict_trouble",
 ]
 
 

@@ -143,3 +143,22 @@ class Verdict:
 
 class NoVerdict(RuntimeError):
     """The sandbox, not the program, went wrong, and again when it was tried afresh."""
+
+
+MOST_NO_VERDICTS = 0.01
+"""Share of programs without a verdict above which nothing more is concluded from the others."""
+
+
+def verdict_trouble(without: int, of: int, detail: str, share: float = MOST_NO_VERDICTS, spared: int = 0) -> str | None:
+    """What to stop with where more than `share` of the programs, and more than `spared` of them, have no verdict; None
+    where so few have none that they are left out and the rest counts. `detail` is what the judge said of one.
+
+    >>> verdict_trouble(1, 100, "gone"), verdict_trouble(1, 8, "gone", spared=1)
+    (None, None)
+    """
+    if without <= max(spared, share * of):
+        return None
+    return (
+        f"the judge gave no verdict on {without} of {of} programs, more than {share:.0%}; "
+        f"{detail or 'it did not say why'}. The sandbox is at fault, not the programs: `ra3-lab doctor` looks at it."
+    )

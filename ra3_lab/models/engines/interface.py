@@ -7,9 +7,9 @@ forced lines (`latents`, for the E-step and the M-step). Three are there:
 - generate (`generation.Fallback`): whatever transformers can generate with, static cache, the same keyed draws;
 - vllm (`vllm.VLLM`): bf16 weights plus the adapter in a server's engine. NEVER RUN HERE: tests use a fake.
 
-Two dangers of an engine outside the trainer. It may still hold an older adapter: `require_current` compares
-fingerprints. And its numbers differ from the trainer's (other kernels, bf16 for 4-bit weights): `mismatch_kl` says by
-how much.
+Two dangers of an engine outside the trainer. It may still hold an older adapter: `engine_of` loads the policy's
+by `fingerprint`, and what was written with another one raises StaleEngine. And its numbers differ from the trainer's
+(other kernels, bf16 for 4-bit weights): `mismatch_kl` says by how much.
 """
 
 from __future__ import annotations
@@ -40,16 +40,6 @@ def fingerprint(model: Any) -> str:
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def require_current(held: str, model: Any) -> None:
-    """Raise StaleEngine where an engine's fingerprint is not the model's."""
-    now = fingerprint(model)
-    if held != now:
-        raise StaleEngine(
-            f"the engine holds weights {held[:12]}, the policy is at {now[:12]}: load this step's adapter before "
-            "sampling, or every gradient is that of another policy."
-        )
 
 
 def mismatch_kl(engine: Sequence[Sequence[float]], own: Sequence[Sequence[float]]) -> dict[str, float]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ra3_lab.models.adapters import variant_of
 from ra3_lab.models.engines.completer import Completer, Row
-from ra3_lab.models.engines.interface import StaleEngine, fingerprint, require_current
+from ra3_lab.models.engines.interface import StaleEngine, fingerprint
 from ra3_lab.models.export import save_adapter
 from ra3_lab.models.generation import Sampling, StopWatch
 from ra3_lab.models.quantize import NeedsExtra
@@ -105,10 +105,6 @@ class VLLM(Completer):
         shutil.rmtree(self.folder / f"{self.loads - 1:06d}", ignore_errors=True)  # nothing asks for that one any more
         self.request = self.kit.adapter(f"step{self.loads}", self.loads, str(folder))
         self.held = now
-
-    def require(self, model: Any) -> None:
-        """Raise StaleEngine where the model has moved on since `load`."""
-        require_current(self.held, model)
 
     def thinks(
         self, prefixes: Sequence[list[int]], marker: int, temperature: float, keys: np.ndarray, seeds: tuple[int, int]
