@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_resume import CONFIG, everything
+from test_resume import CONFIG, everything, look, records
 from test_resume_kill import CORPUS
 from test_rlvr_run import CONFIG as RLVR
 from test_rlvr_run import TASKS, judge
@@ -25,8 +25,9 @@ from ra3_lab.models.plan import Job, peak, shape_of, stages
 from ra3_lab.models.room import advice, memory_of, smaller
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr import update
-from ra3_lab.rlvr.loop import rlvr
-from ra3_lab.runs import create_run, read_jsonl, resume_run
+from ra3_lab.rlvr.loop import Standing, fixed_settings, rlvr
+from ra3_lab.rlvr.losses import LossConfig
+from ra3_lab.runs import create_run, open_run, read_jsonl, resume_run
 from ra3_lab.runs.memory import OutOfMemory, ran_out
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -78,6 +79,32 @@ def test_rlvr_goes_on_from_the_update_before(tiny_thinker, small_tokenizer, tmp_
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True))
 
 
+def test_what_was_logged_in_the_update_that_failed_is_logged_once(tiny_thinker, small_tokenizer, tmp_path, monkeypatch):
+    """Memory ends in the first M-step update, after the round's monitor and traces, and in RLVR's first update."""
+
+    def train(out, begin):
+        with begin(out, "midtrain", {}, {}, 100) as run:
+            midtrain(CONFIG, tiny_thinker, small_tokenizer, CORPUS, monitor=look, keeper=run)
+
+    def learn(out, begin):
+        with begin(out, "rlvr", {}, {}, 100) as run:
+            return rlvr(RLVR, tiny_thinker, small_tokenizer, TASKS, TASKS[:2], judge, keeper=run)
+
+    for go, place, name in ((train, mstep, "score_batch"), (learn, update, "answer_logps")):
+        whole, out = tmp_path / f"whole {name}", tmp_path / name
+        result = go(whole, create_run)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, failing(getattr(place, name), 1))
+            with pytest.raises(OutOfMemory):
+                go(out, create_run)
+        again = go(out, resume_run)
+        timeless = [
+            [{k: v for k, v in row.items() if "seconds" not in k} for row in records(p)[0]] for p in (out, whole)
+        ]
+        assert timeless[0] == timeless[1] and records(out)[1] == records(whole)[1]
+        assert result is None or again.validation == result.validation
+
+
 def test_half_made_weights_are_never_saved(tiny_thinker, small_tokenizer, tmp_path, monkeypatch):
     usual, steps = torch.optim.AdamW.step, []
 
@@ -118,6 +145,27 @@ def test_a_run_may_go_on_with_fewer_tokens_at_once_but_not_with_another_rank(tmp
     assert len(said) == 2 and all("the last bits of the result may differ" in line for line in said)
     with pytest.raises(ValueError, match=r"setting variant\.rank was 4 and is now 8"):
         resume_run(tmp_path / "run", "midtrain", {**less, "variant": {"rank": 8, "checkpointing": True}}, {})
+
+
+def test_bnpo_goes_on_with_the_micro_batches_it_began_with(tiny_thinker, small_tokenizer, tmp_path):
+    """They weigh the answers: fewer tokens at once would go on with another loss."""
+    config = replace(RLVR, grpo=replace(RLVR.grpo, loss=LossConfig("bnpo")))
+    less = {"grpo": {"tokens_at_once": 1024}}
+    for chosen in (RLVR, config):
+        out = tmp_path / chosen.grpo.loss.name
+        with open_run(out, "rlvr", {"grpo": {"tokens_at_once": 8192}}, {}, 1, False):
+            pass
+        if chosen is RLVR:
+            with open_run(out, "rlvr", less, {}, 1, True, fixed=fixed_settings(chosen)):
+                pass
+        else:
+            with (
+                pytest.raises(ValueError, match=r"grpo\.tokens_at_once was 8192 and is now 1024"),
+                open_run(out, "rlvr", less, {}, 1, True, fixed=fixed_settings(chosen)),
+            ):
+                pass
+        said = Standing(chosen, tiny_thinker, small_tokenizer, TASKS).advice()
+        assert ("--grpo.tokens-at-once" in said) == (chosen is RLVR) and "preset that fits" in said
 
 
 def test_what_is_advised_fits_and_needs_less(tiny_thinker):

@@ -93,7 +93,7 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
 
     from ra3_lab.distributed import first, from_first
     from ra3_lab.models.load import load_model
-    from ra3_lab.rlvr.loop import rlvr
+    from ra3_lab.rlvr.loop import fixed_settings, rlvr
     from ra3_lab.runs import model_source, narrator, open_run, polite_stop, read_run, write_json
     from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
     from ra3_lab.sandbox import Judge, layers
@@ -120,7 +120,8 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
             inputs["preflight"] = from_first(
                 lambda: _look_before(given, config, model, tokenizer, training, judge.each, confined, say)
             )
-        with open_run(out, "rlvr", given, inputs, given["checkpoint_every"], going_on) as run:
+        every, fixed = given["checkpoint_every"], fixed_settings(config)
+        with open_run(out, "rlvr", given, inputs, every, going_on, fixed=fixed) as run:
             say(f"{len(training)} tasks to train on, {len(looked_at)} for validation")
             try:
                 with polite_stop() as run.stop:

@@ -128,6 +128,10 @@ class Keeper(Protocol):
         """Called after each update, the last one too; captures and keeps the state when it is time."""
         ...
 
+    def note_logs(self, state: TrainerState) -> None:
+        """Write into the state how far what was kept has come, unless it says so already."""
+        ...
+
     def save(self, state: TrainerState) -> None:
         """Keep this state now."""
         ...

@@ -68,7 +68,7 @@ def smaller(shape: Shape, variant: Variant, job: Job, room: float, size: int) ->
 
 def advice(model: Any, job: Job, prefixes: tuple[str, ...]) -> str:
     """What needs less memory, for a run of `model` that failed with `job`; flags of tokens at once begin with
-    `prefixes`, such as `estep.`."""
+    `prefixes`, such as `estep.`; none where their number must stay."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     shape = shape_of(causal.config.to_dict(), causal.config.name_or_path or "this model")
     device = next(model.parameters()).device
@@ -76,7 +76,7 @@ def advice(model: Any, job: Job, prefixes: tuple[str, ...]) -> str:
     room = memory_of(device)
     failed = peak(stages(shape, variant, job, size))
     text = [f"Planned for these settings: {failed.total / GB:.2f} GB at the peak ({failed.name})."]
-    found = smaller(shape, variant, job, room, size)
+    found = smaller(shape, variant, job, room, size) if prefixes else None
     if found is not None:
         less, smaller_job, need = found
         said = [f"--{prefix}tokens-at-once {smaller_job.tokens_at_once}" for prefix in prefixes]

@@ -91,6 +91,12 @@ class RLVRConfig:
             raise ValueError("sampling.temperature=0: greedy answers to one task are all the same; above 0.")
 
 
+def fixed_settings(config: RLVRConfig) -> tuple[str, ...]:
+    """What must stay when this run goes on although in other runs only the last bits depend on it: bnpo weighs answers
+    by micro-batch."""
+    return ("tokens_at_once", "processes") if config.grpo.loss.name == "bnpo" else ()
+
+
 @dataclass
 class RLVRResult:
     """What a run leaves behind."""
@@ -200,7 +206,7 @@ class Standing:
             rows,
             reference=self.grpo.reference is not None,
         )
-        return advice(self.grpo.model, job, ("grpo.",))
+        return advice(self.grpo.model, job, ("grpo.",) if "tokens_at_once" not in fixed_settings(config) else ())
 
     def capture(self) -> TrainerState:
         """The state between two updates."""
@@ -286,7 +292,7 @@ def rlvr(
             took = round(time.perf_counter() - begin, 3)
             note({"stage": "validation", "update": run.grpo.updates, "pass@1": score, "seconds_validation": took})
 
-    if run.grpo.updates == 0:
+    if run.grpo.updates == 0 and not run.validation:
         look()
     with saved_when_out_of_memory(keeper, run.advice) as mark:
         if keeper is not None:

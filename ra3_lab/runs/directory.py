@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -129,9 +129,16 @@ class RunDirectory:
 
         if state.step == self._saved:
             return
-        state.values["lengths"] = {log.path.name: log.sync() for log in (self.metrics, self.traces)}
+        for log in (self.metrics, self.traces):
+            log.sync()
+        self.note_logs(state)
         save_state(self.checkpoints, state)
         self._saved = state.step
+
+    def note_logs(self, state: TrainerState) -> None:
+        """Write into the state how far the logs have come, unless it says so already: `latest` cuts them back there."""
+        lengths = {log.path.name: log.path.stat().st_size for log in (self.metrics, self.traces)}
+        state.values.setdefault("lengths", lengths)
 
     def standing(self) -> str:
         """Where the run stands and how to go on, for people."""
@@ -188,8 +195,10 @@ def resume_run(
     inputs: Mapping[str, Any],
     checkpoint_every: int = 50,
     say: Callable[[str], None] = print,
+    fixed: Collection[str] = (),
 ) -> RunDirectory:
     """Open a run that was stopped or killed. `say` gets what may keep the result from being the same to the last bit.
+    `fixed` are those of NOTED_SETTINGS that change more than bits in this run, so that they must be what they were.
 
     Raises FileNotFoundError where there is no run, ValueError where command, settings or inputs are others, OSError
     where another process is at it.
@@ -204,7 +213,7 @@ def resume_run(
             if key in FREE_SETTINGS:
                 continue
             told = f"{what[:-1]} {key} was {json_text(was, None)} and is now {json_text(value, None)}"
-            if key.rsplit(".", 1)[-1] not in NOTED_SETTINGS:
+            if (name := key.rsplit(".", 1)[-1]) not in NOTED_SETTINGS or name in fixed:
                 raise ValueError(
                     f"{out}: {told}: a run goes on with what it began with; start a new one in a new folder."
                 )
@@ -226,9 +235,11 @@ def open_run(
     checkpoint_every: int,
     going_on: bool,
     go_on: str = "",
+    fixed: Collection[str] = (),
 ) -> Iterator[RunDirectory | Follower]:
-    """A new run (`create_run`) or one that goes on (`resume_run`); Ctrl-C meanwhile says where it stands and how to go
-    on: raises Interrupted. Where several processes train, the first has the folder, the others get a `Follower`."""
+    """A new run (`create_run`) or one that goes on (`resume_run`, with `fixed`); Ctrl-C meanwhile says where it stands
+    and how to go on: raises Interrupted. Where several processes train, the first has the folder, the others get a
+    `Follower`."""
     from ra3_lab.distributed import first, from_first, require_same, world
 
     require_same("the input", inputs)
@@ -237,7 +248,7 @@ def open_run(
 
     def open_folder() -> dict[str, Any]:
         if going_on:
-            opened.append(resume_run(out, command, settings, inputs, checkpoint_every))
+            opened.append(resume_run(out, command, settings, inputs, checkpoint_every, fixed=fixed))
         else:
             opened.append(create_run(out, command, settings, inputs, checkpoint_every, go_on))
         return opened[0].record

@@ -116,11 +116,10 @@ class JsonLines:
         except OSError as error:
             raise explained(error, f"{self.path} cannot be written") from error
 
-    def sync(self) -> int:
-        """Bring what was appended to the disk; returns the file's length in bytes."""
+    def sync(self) -> None:
+        """Bring what was appended to the disk."""
         with open(self.path, "ab") as file:
             os.fsync(file.fileno())
-            return file.tell()
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -56,6 +56,9 @@ class Follower:
             everyone(None)
             raise Interrupted(self.standing(), asked)
 
+    def note_logs(self, state: TrainerState) -> None:
+        """Nothing: the first process has the logs."""
+
     def save(self, state: TrainerState) -> None:
         """Nothing: the first process saves."""
 

@@ -25,6 +25,10 @@ class OutOfMemory(OSError):
 class Saver(Protocol):
     """What a run is saved by; `RunDirectory` is one."""
 
+    def note_logs(self, state: TrainerState) -> None:
+        """Write into the state how far the logs have come, unless it says so already."""
+        ...
+
     def save(self, state: TrainerState) -> None:
         """Write a checkpoint."""
         ...
@@ -48,12 +52,15 @@ def ran_out(error: BaseException) -> bool:
 class Mark:
     """The state to save should memory end."""
 
-    def __init__(self) -> None:
+    def __init__(self, saver: Saver | None) -> None:
         self.state: TrainerState | None = None
+        self._saver = saver
         self._stepped = False
 
     def set(self, state: TrainerState) -> None:
-        """The trainer stands like this; its tensors may go on being the trainer's own."""
+        """The trainer, and with it the logs, stand like this; its tensors may go on being the trainer's own."""
+        if self._saver is not None:
+            self._saver.note_logs(state)  # what is logged after this belongs to the update that may fail
         self.state, self._stepped = state, False
 
     def spoil(self) -> None:
@@ -77,7 +84,7 @@ def saved_when_out_of_memory(saver: Saver | None, advice: Callable[[], str]) -> 
 
     from ra3_lab.distributed import ProcessLost
 
-    mark = Mark()
+    mark = Mark(saver)
     hook = register_optimizer_step_pre_hook(lambda *_: mark.spoil())
     try:
         yield mark
