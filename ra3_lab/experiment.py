@@ -21,9 +21,8 @@ from ra3_lab.evaluate.programs import ProgramScores, evaluate_programs
 from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.midtrain.baselines import one_action
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
-from ra3_lab.midtrain.estep import score_traces
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.midtrain.estep import in_hindsight, score_traces
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.provenance import versions
@@ -65,14 +64,15 @@ def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:
 
 
 def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfig) -> Callable[[Any, Any], dict]:
-    """Looks at q on fixed programs with fixed draws: mean return, likelihood under pi, and scores against the truth."""
+    """Looks at q on fixed programs with fixed draws: scores against the truth, likelihood of the lines under pi, and
+    `return`, which is that less c for each thought (no floor, penalty or kl)."""
     traces = [trace_of(task) for task in tasks]
     how = LatentSampling(config.estep.temperature, config.estep.longest_thought)
 
     def look(q: Any, pi: Any) -> dict:
-        rollouts = sample_latents(
-            Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, 2_000_000
-        )
+        engine = engine_of(q, config.precision, config.estep.engine)
+        rollouts = sample_latents(engine, tokenizer, traces, how, config.seed, 2_000_000)
+        rollouts = [in_hindsight(rollout) for rollout in rollouts] if config.estep.hindsight else rollouts
         scored = score_traces(pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision)
         line = float(scored.line.sum()) / len(traces)
         thoughts = float(scored.thought.sum()) / len(traces)
@@ -90,10 +90,10 @@ def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfi
 
 def summarise(scores: ProgramScores, result: MidtrainResult | None) -> dict[str, Any]:
     """One arm's row of the table."""
-    first, many = scores.pass_at(1), scores.pass_at(min(4, scores.correct.shape[1]))
+    first, samples = scores.pass_at(1), scores.correct.shape[1]
     return {
         "pass@1": first.mean,
-        "pass@4": many.mean,
+        "pass@4": scores.pass_at(4).mean if samples >= 4 else None,
         "ci95": [first.low, first.high],
         "by_length": {str(length): value for length, value in scores.by_length().items()},
         "by_listing": scores.by_listing(),
@@ -142,7 +142,7 @@ class ArmResult:
     trained: MidtrainResult | None
     """Models and history; None for the base."""
     latents: dict[str, Any] | None = None
-    """What its latents on the watched programs are worth (`describe_latents`)."""
+    """What its latents on the watched programs are worth (`describe_latents`), if it has any line by line."""
     rollouts: list[Rollout] = field(default_factory=list)
     """Those latents."""
 
@@ -196,10 +196,17 @@ def run_arm(
         result.scores[split] = row = summarise(found, trained)
         result.correct[split] = found.correct.tolist()
         low, high = row["ci95"]
-        say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}], pass@4 {row['pass@4']:.3f}")
-    if settings is None or settings.method == "ra3":
+        say(f"{arm}: {split} pass@1 {row['pass@1']:.3f} [{low:.3f}, {high:.3f}]")
+    if settings is None or (settings.method == "ra3" and not one_latent):
         source = (trained.q or policy) if trained else policy
-        how = (config.seed, config.midtrain.estep.temperature, precision)
+        estep = (settings or config.midtrain).estep
+        how = (
+            config.seed,
+            estep.temperature,
+            precision,
+            estep.longest_thought,
+            settings is not None and estep.hindsight,
+        )
         result.latents, result.rollouts = evaluate_latents(source, tokenizer, tasks.watched, *how)
     return result
 

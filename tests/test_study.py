@@ -15,7 +15,17 @@ from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.explore.compare import read_records
 from ra3_lab.models.load import load_model
 from ra3_lab.runs.files import plain
-from ra3_lab.study import StudySpec, load_spec, minutes, model_folder, read_study, run_study, seed_records, spec_names
+from ra3_lab.study import (
+    StudySpec,
+    load_spec,
+    minutes,
+    model_folder,
+    read_study,
+    run,
+    run_study,
+    seed_records,
+    spec_names,
+)
 from ra3_lab.tasks.pipelines import load_split
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -92,6 +102,19 @@ def test_finished_arms_are_not_mixed_with_other_settings(finished):
     out, _ = finished
     with pytest.raises(ValueError, match=r"arm 'base' at seed 0 run with other settings"):
         run_study(spec(samples=4), out, lambda text: None)
+
+
+def test_finished_arms_are_not_mixed_with_another_base(finished, monkeypatch):
+    out, records = finished
+    assert {len(record["weights"]) for record in records} == {16}
+    monkeypatch.setattr(run, "base_weights", lambda arm: "0" * 16)
+    with pytest.raises(ValueError, match=r"arm 'base' at seed 0 run from other weights of embedded"):
+        run_study(spec(), out, lambda text: None)
+
+
+def test_latents_of_one_action_are_not_described_line_by_line(finished):
+    described = {record["arm"]: record["latents"] is not None for record in finished[1]}
+    assert described == {"base": True, "ntp": False, "ra3": True, "answer": False}
 
 
 def test_records_become_tables_and_curves(finished):

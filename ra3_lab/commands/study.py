@@ -93,8 +93,9 @@ def render(table: dict) -> str:
     for arm, row in table["arms"].items():
         lengths = ", ".join(f"{n} steps {value:.2f}" for n, value in row["by_length"].items())
         seeds = ", ".join(f"{value:.3f}" for value in row["by_seed"])
+        of_four = "" if row["pass@4"] is None else f"pass@4 {row['pass@4']:.3f}  "
         rows.append(
-            f"{arm:<6} pass@1 {row['pass@1']:.3f}  pass@4 {row['pass@4']:.3f}  "
+            f"{arm:<6} pass@1 {row['pass@1']:.3f}  {of_four}"
             f"thoughts {row['thoughts_per_program']:.1f}  {lengths}  seeds [{seeds}]"
         )
     for arm, row in table["segmentation"].items():

@@ -15,6 +15,7 @@ from ra3_lab.evaluate.segmentation import (
     shuffled_mutual_information,
     think_share,
 )
+from ra3_lab.midtrain.estep import in_hindsight
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
@@ -80,14 +81,12 @@ def evaluate_latents(
     seed: int = 0,
     temperature: float = 1.0,
     precision: str = "auto",
+    longest: int = 16,
+    hindsight: bool = False,
 ) -> tuple[dict[str, Any], list[Rollout]]:
-    """Sample latents for the tasks' solutions and describe them."""
-    rollouts = sample_latents(
-        engine_of(model, precision),
-        tokenizer,
-        [trace_of(t) for t in tasks],
-        LatentSampling(temperature),
-        seed,
-        0,
-    )
+    """Sample latents for the tasks' solutions and describe them. `longest`: most tokens of a thought; `hindsight`: each
+    thought was drawn after the line it explains, before which it then counts."""
+    how = LatentSampling(temperature, longest)
+    rollouts = sample_latents(engine_of(model, precision), tokenizer, [trace_of(t) for t in tasks], how, seed, 0)
+    rollouts = [in_hindsight(rollout) for rollout in rollouts] if hindsight else rollouts
     return describe_latents(rollouts, tasks), rollouts

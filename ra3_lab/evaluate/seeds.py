@@ -47,7 +47,7 @@ def _arm(rows: Sequence[dict[str, Any]], passed: np.ndarray) -> dict[str, Any]:
         "pass@1": float(passed.mean()),
         "ci95_tasks": [low, high],
         "by_seed": passed.mean(axis=1).tolist(),
-        "pass@4": float(np.mean([row["pass@4"] for row in rows])),
+        "pass@4": _mean_of_known([row["pass@4"] for row in rows]),
         **{key: float(np.mean([row[key] for row in rows])) for key in ARM_MEANS},
         **{
             group: {name: float(np.mean([row[group][name] for row in rows])) for name in rows[0][group]}

@@ -175,7 +175,8 @@ def explain_before(trace: Trace) -> Trace:
     return annotate(trace, [z if offered else None for z, offered in zip(moved, trace.offered, strict=True)])
 
 
-def _in_hindsight(rollout: Rollout) -> Rollout:
+def in_hindsight(rollout: Rollout) -> Rollout:
+    """`explain_before` of a rollout."""
     return Rollout(explain_before(rollout.trace), (*rollout.cut[1:], False), (*rollout.thought_ids[1:], None))
 
 
@@ -241,7 +242,7 @@ class EStep:
         encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
         read, wasted = encoded, wasted_mask(rollouts, max(e.lines for e in encoded))
         if config.hindsight:
-            rollouts = [_in_hindsight(rollout) for rollout in rollouts]
+            rollouts = [in_hindsight(rollout) for rollout in rollouts]
             read = [rollout.encode(self.tokenizer) for rollout in rollouts]
         under_pi = score_traces(self.pi, read, self.tokenizer, config.tokens_at_once, self.precision)
         line = under_pi.line

@@ -11,6 +11,8 @@ from typing import Any
 
 from ra3_lab.experiment import ArmResult, field_of, pick, run_arm
 from ra3_lab.models.load import load_model, save_model
+from ra3_lab.records import weights_digest
+from ra3_lab.resources import embedded_model_dir
 from ra3_lab.runs import JsonLines, read_jsonl, write_json
 from ra3_lab.runs.files import made_directory, plain
 from ra3_lab.runs.provenance import versions
@@ -25,7 +27,8 @@ def run_study(
     """Run what `out` does not hold yet, arm by arm and seed by seed (all arms of a seed first); returns all records.
 
     `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
-    an arm of this name that was run with other settings, or whose model was to be kept and is not there.
+    an arm of this name that was run with other settings or from other weights (a base trained anew at its place), or
+    whose model was to be kept and is not there.
     """
     path = made_directory(out) / RECORDS
     _drop_torn_line(path)
@@ -34,12 +37,13 @@ def run_study(
     append = JsonLines(path)
     wanted = [(arm, seed) for seed in spec.seeds for arm in spec.arms]
     for number, (arm, seed) in enumerate(wanted, 1):
-        made_by = json.loads(json.dumps(plain(spec.fingerprint(arm, seed))))
+        made_by, weights = json.loads(json.dumps(plain(spec.fingerprint(arm, seed)))), base_weights(arm)
         if (arm.name, seed) in done:
-            if done[arm.name, seed]["made_by"] != made_by:
+            before = done[arm.name, seed]
+            if before["made_by"] != made_by or before.get("weights", weights) != weights:
+                what = "with other settings" if before["made_by"] != made_by else f"from other weights of {arm.model}"
                 raise ValueError(
-                    f"{path} holds arm {arm.name!r} at seed {seed} run with other settings: rename the arm, or choose "
-                    "another --out."
+                    f"{path} holds arm {arm.name!r} at seed {seed} run {what}: rename the arm, or choose another --out."
                 )
             if keep_models and arm.method != "base" and not model_folder(out, arm.name, seed).exists():
                 raise ValueError(
@@ -49,13 +53,19 @@ def run_study(
             continue
         say(f"arm {arm.name}, seed {seed} ({number} of {len(wanted)})")
         kept = model_folder(out, arm.name, seed) if keep_models else None
-        record = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, **_run(spec, arm, seed, kept, say)}
+        about = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, "weights": weights}
+        record = about | _run(spec, arm, seed, kept, say)
         append(record)
         append.sync()
         records.append({**record})
     write_json(out / "spec.json", {"schema_version": 1, **plain(spec)})
     keys = {(arm.name, seed) for arm, seed in wanted}
     return [record for record in records if (record["arm"], record["seed"]) in keys]
+
+
+def base_weights(arm: ArmSpec) -> str:
+    """Digest of the weights that an arm starts from."""
+    return weights_digest(embedded_model_dir() if arm.model == "embedded" else Path(arm.model))
 
 
 def model_folder(out: Path, arm: str, seed: int) -> Path:
