@@ -109,7 +109,7 @@ def learning_thoughts() -> str:
     rows = []
     for label in in_order(dict.fromkeys(run["label"] for run in runs)):
         curves = [run["curve"] for run in runs if run["label"] == label]
-        kl = max(curve[-1]["kl_to_initial"] for curve in curves)
+        kl = max(row["kl_to_initial"] for curve in curves for row in curve if "kl_to_initial" in row)
         rows.append([arm_label(label), *first_and_last(curves, ("reward", "thought_share")), f"{kl:.4f}"])
     return table(["start", *twice(("reward", "thoughts a line")), "largest KL to the start, nats a token"], rows)
 

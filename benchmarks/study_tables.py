@@ -85,7 +85,7 @@ def differences(folder: str, split: str) -> str:
 def latents(folder: str, split: str) -> str:
     """The latents of base and RA3 against the truth, mean over seeds."""
     found = _summary(folder, split)["segmentation"]
-    keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "nmi", "duration", "tokens_per_thought")
+    keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "duration", "tokens_per_thought")
     rows = [
         [arm_label(arm), *("" if row[key] is None else f"{row[key]:.2f}" for key in keys)] for arm, row in found.items()
     ]

@@ -6,7 +6,8 @@ order run through all rounds.
 
 The arms differ in where latents come from, never in code path: `ra3` from q, `prior` from the base model as it was,
 `ntp` from nowhere. NTP and prior spend RA3's E-step updates as further M-step updates. With cost = infinity, `ra3`
-masks thinking and gives NTP's batches and weights bit for bit.
+masks thinking and has no E-step, whose updates then go to nothing: it gives the batches and weights of an NTP run with
+`estep.updates` 0 bit for bit, and at equal settings spends fewer updates than NTP.
 """
 
 from __future__ import annotations
@@ -78,8 +79,10 @@ class MidtrainConfig:
             raise ValueError(f"annotation_noise={self.annotation_noise}: a share, 0 to 1.")
         if self.method == "resampled" and not math.isfinite(self.estep.cost):
             raise ValueError("method resampled with estep.cost=inf: latents are weighed by it; give a finite cost.")
-        if self.infuse_temperature < 0:
+        if not self.infuse_temperature >= 0:
             raise ValueError(f"infuse_temperature={self.infuse_temperature}: 0 or more.")
+        if self.evaluate_every < 1:
+            raise ValueError(f"evaluate_every={self.evaluate_every}: updates between two looks, at least 1.")
 
 
 @dataclass

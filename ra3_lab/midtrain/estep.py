@@ -94,6 +94,16 @@ class EStepConfig:
             raise ValueError(f"temperature={self.temperature}: above 0 (the policy gradient needs chance).")
         if self.cost < 0 or math.isnan(self.cost):
             raise ValueError(f"cost={self.cost}: nats per thought, 0 or more (infinity masks thinking).")
+        if not (self.learning_rate > 0 and self.clip > 0):
+            raise ValueError(f"learning_rate={self.learning_rate}, clip={self.clip}: must be positive.")
+        if not self.kl >= 0:
+            raise ValueError(f"kl={self.kl}: a weight, 0 or more.")
+        if self.tokens_at_once < 1:
+            raise ValueError(f"tokens_at_once={self.tokens_at_once}: at least 1.")
+        LatentSampling(self.temperature, self.longest_thought)  # these say themselves what they do not take
+        nothing = torch.zeros(1, 1)
+        reward = rewards(nothing, nothing, nothing, 0.0, self.penalty, self.floor)
+        reward_to_go(reward, self.discount, self.horizon)
         if self.hindsight and self.kl:
             raise ValueError(f"hindsight with kl={self.kl}: pi has no latents of its own in hindsight; set kl to 0.")
 
@@ -153,6 +163,14 @@ def malformed_mask(rollouts: Sequence[Rollout], lines: int) -> torch.Tensor:
     for row, rollout in enumerate(rollouts):
         for t, thought in enumerate(rollout.trace.latents):
             mask[row, t] = thought is not None and (rollout.cut[t] or not thought.strip())
+    return mask
+
+
+def decided_mask(rollouts: Sequence[Rollout], lines: int) -> torch.Tensor:
+    """(B, lines) whether q decided about the latent there, having room for one in the context."""
+    mask = torch.ones((len(rollouts), lines), dtype=torch.bool)
+    for row, rollout in enumerate(rollouts):
+        mask[row, : len(rollout.no_room)] = ~torch.tensor(rollout.no_room, dtype=torch.bool)
     return mask
 
 
@@ -240,7 +258,8 @@ class EStep:
         group's rows side by side."""
         config = self.config
         encoded = [rollout.encode(self.tokenizer) for rollout in rollouts]
-        read, wasted = encoded, wasted_mask(rollouts, max(e.lines for e in encoded))
+        lines = max(e.lines for e in encoded)
+        read, wasted, decided = encoded, wasted_mask(rollouts, lines), decided_mask(rollouts, lines)
         if config.hindsight:
             rollouts = [in_hindsight(rollout) for rollout in rollouts]
             read = [rollout.encode(self.tokenizer) for rollout in rollouts]
@@ -258,14 +277,14 @@ class EStep:
                 ).latent
                 for model in (self.q, self.pi)
             )
-            reward = reward - config.kl * (q_latent - pi_latent)
+            reward = reward - config.kl * (q_latent - pi_latent) * decided
         if config.hindsight:
             waste = (cost + config.penalty) * wasted
             reward = reward - torch.nn.functional.pad(waste[:, 1:], (0, 1))
         returns = reward_to_go(reward, config.discount, config.horizon)  # (B, L)
         if config.hindsight:  # the decision before line t is about line t - 1
             returns = torch.cat([returns[:, :1] - waste[:, :1], returns[:, :-1]], 1)
-        advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists
+        advantage = (returns - leave_one_out(returns, config.group)) * under_pi.exists * decided
         counts = {
             "rows": len(encoded),
             "tokens": sum(len(e.ids) for e in encoded),

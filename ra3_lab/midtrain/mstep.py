@@ -43,8 +43,12 @@ class MStepConfig:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.programs < 1:
             raise ValueError(f"updates={self.updates}, programs={self.programs}: at least 1 each.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate={self.learning_rate}: must be positive.")
+        if not (self.learning_rate > 0 and self.clip > 0):
+            raise ValueError(f"learning_rate={self.learning_rate}, clip={self.clip}: must be positive.")
+        if not self.weight_decay >= 0 or self.tokens_at_once < 1:
+            raise ValueError(
+                f"weight_decay={self.weight_decay}, tokens_at_once={self.tokens_at_once}: at least 0 and 1."
+            )
 
 
 def program_order(seed: int, corpus: int, updates: int, programs: int) -> np.ndarray:

@@ -3,12 +3,16 @@
 `sample_latents` forces the expert's lines and samples a latent before each. It feeds several forced lines at once,
 looks at the decision before every one of them, and goes back to the first that chose to think: draws are keyed by
 position, so this gives exactly the traces of a token-by-token loop, in far fewer passes.
+
+A latent is offered only where the longest thought would still leave room for the rest of the program: every trace that
+comes back fits the context, and a program fits as long as it does without thoughts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,6 +40,16 @@ class LatentSampling:
     think: bool = True
     """False masks the think branch (c = infinity): every trace comes back without latents."""
 
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0 or self.longest_thought < 1:
+            raise ValueError(
+                f"temperature={self.temperature}, longest_thought={self.longest_thought}: at least 0 and 1."
+            )
+
+    def fits(self, before: int, rest: int, context: int) -> bool:
+        """Whether a thought, however long, fits between `before` tokens and the `rest` of a trace."""
+        return before + self.longest_thought + 2 + rest <= context  # with its marker and newline
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -47,10 +61,34 @@ class Rollout:
     """Per line, whether the thought before it was cut for length."""
     thought_ids: tuple[list[int] | None, ...]
     """Per line the thought's tokens as sampled, without marker and newline."""
+    no_room: tuple[bool, ...] = ()
+    """Per line whether no latent was offered because the context had no room for one; () for nowhere."""
 
     def encode(self, tokenizer: LineTokenizer) -> Encoded:
         """Ids and roles, exactly as sampled."""
         return tokenizer.encode_trace(self.trace, self.cut, self.thought_ids)
+
+
+def rest_of(lines: Sequence[Sequence[int]]) -> list[int]:
+    """For each line the tokens from it to the end of text, that included.
+
+    >>> rest_of([[5, 6], [7]])
+    [4, 2]
+    """
+    return [*accumulate(map(len, reversed(lines)), initial=1)][:0:-1]
+
+
+def sizes_of(tokenizer: LineTokenizer, traces: Sequence[Trace], context: int) -> list[int]:
+    """Tokens of each trace without its thoughts. ValueError, naming it, for one that does not fit the context."""
+    sizes = []
+    for trace in traces:
+        rest = sum(len(tokenizer.encode_line(line)) for line in trace.lines) + 1
+        sizes.append(len(tokenizer.encode_prompt(trace.prompt)) + rest)
+        if sizes[-1] > context:
+            raise ValueError(
+                f"trace {trace.trace_id!r} has {sizes[-1]} tokens, the context is {context}: shorten or drop it."
+            )
+    return sizes
 
 
 class _Row:
@@ -61,6 +99,8 @@ class _Row:
         self.pending = tokenizer.encode_prompt(trace.prompt)  # forced tokens not yet fed
         self.lines = [tokenizer.encode_line(line) for line in trace.lines]
         self.offered = [tokenizer.offered(line) for line in trace.lines]
+        self.rest = rest_of(self.lines)
+        self.no_room = [False] * len(self.lines)
         self.at = 0  # next line to decide about
         self.fed = 0  # tokens in the cache
         self.thought: list[int] | None = None  # tokens of the thought being written
@@ -77,13 +117,8 @@ def _feed(
 ) -> torch.Tensor:
     """Feed a chunk to each active row; hidden states (active, widest chunk, D)."""
     ids = torch.zeros((len(active), max(map(len, chunks))), dtype=torch.long)
-    for slot, (i, chunk) in enumerate(zip(active, chunks, strict=True)):
+    for slot, chunk in enumerate(chunks):
         ids[slot, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
-        if rows[i].fed + len(chunk) > decoder.context:
-            raise ValueError(
-                f"trace {rows[i].trace.trace_id!r} with its thoughts passes the context of {decoder.context} tokens: "
-                "shorten or drop it, or allow shorter thoughts."
-            )
     starts = torch.tensor([rows[i].fed for i in active])
     return decoder.forward(ids, starts, cache, active if len(active) < len(rows) else None)
 
@@ -141,7 +176,10 @@ def _force(
     decided: set[int] = set()
     for (slot, offset, line), yes in zip(where, chosen, strict=True):
         row = rows[active[slot]]
-        if slot in decided or not (yes and row.offered[line]):
+        if slot in decided or not row.offered[line]:
+            continue
+        row.no_room[line] = not how.fits(row.fed + offset + 1, row.rest[line], decoder.context)
+        if row.no_room[line] or not yes:
             continue
         decided.add(slot)
         row.fed += offset + 1
@@ -196,7 +234,7 @@ def sample_latents(
     """Sample z_t ~ q(. | s_t) before every line of every trace, the lines being forced.
 
     `samples` are the keys of the draws (default 0, 1, ...): equal keys give equal traces, whatever the batch. Raises
-    ValueError where a trace with its thoughts might not fit the context. `decoder` may be another engine
+    ValueError where a program does not fit the context even without thoughts. `decoder` may be another engine
     (`engines.interface`): then line by line.
     """
     if not isinstance(decoder, Decoder):
@@ -207,7 +245,7 @@ def sample_latents(
     if not how.think:
         return [Rollout(strip(trace), (False,) * len(trace.lines), (None,) * len(trace.lines)) for trace in traces]
     results: list[Rollout | None] = [None] * len(traces)
-    sizes = [sum(len(tokenizer.encode_line(text)) for text in (trace.prompt, *trace.lines)) for trace in traces]
+    sizes = sizes_of(tokenizer, traces, decoder.context)
     order = np.argsort(sizes, kind="stable")
     for begin in range(0, len(order), rows_at_once):
         picked = order[begin : begin + rows_at_once]
@@ -218,5 +256,7 @@ def sample_latents(
             _write_thoughts(decoder, cache, rows, tokenizer, how, (seed, update))
         for i, row in zip(picked, rows, strict=True):
             latents = [None if thought is None else tokenizer.decode(thought) for thought in row.thoughts]
-            results[i] = Rollout(annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts))
+            results[i] = Rollout(
+                annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts), tuple(row.no_room)
+            )
     return [result for result in results if result is not None]

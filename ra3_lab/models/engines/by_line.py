@@ -18,7 +18,7 @@ import numpy as np
 
 from ra3_lab.models.engines.completer import Completer
 from ra3_lab.models.generation import Sampling
-from ra3_lab.models.rollout import LatentSampling, Rollout
+from ra3_lab.models.rollout import LatentSampling, Rollout, rest_of, sizes_of
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, annotate, strip
 
@@ -30,9 +30,17 @@ class _Row:
     tokens: list[int]
     lines: list[list[int]]
     offered: list[bool]
+    rest: list[int]
     sample: int
     thoughts: list[list[int] | None] = field(default_factory=list)
     cut: list[bool] = field(default_factory=list)
+    no_room: list[bool] = field(default_factory=list)
+
+
+def _row(tokenizer: LineTokenizer, trace: Trace, key: int) -> _Row:
+    lines = [tokenizer.encode_line(line) for line in trace.lines]
+    offered = [tokenizer.offered(line) for line in trace.lines]
+    return _Row(tokenizer.encode_prompt(trace.prompt), lines, offered, rest_of(lines), key)
 
 
 def sample_by_line(
@@ -45,30 +53,21 @@ def sample_by_line(
     samples: Sequence[int] | None = None,
     all_lines_at_once: bool = False,
 ) -> list[Rollout]:
-    """As `rollout.sample_latents`, by an engine that completes prefixes. ValueError where a trace does not fit."""
+    """As `rollout.sample_latents`, by an engine that completes prefixes. ValueError where a program does not fit."""
     keys = list(samples) if samples is not None else list(range(len(traces)))
     if not how.think:
         return [Rollout(strip(trace), (False,) * len(trace.lines), (None,) * len(trace.lines)) for trace in traces]
-    rows = [
-        _Row(
-            tokenizer.encode_prompt(trace.prompt),
-            [tokenizer.encode_line(line) for line in trace.lines],
-            [tokenizer.offered(line) for line in trace.lines],
-            key,
-        )
-        for trace, key in zip(traces, keys, strict=True)
-    ]
-    for row, trace in zip(rows, traces, strict=True):
-        if len(row.tokens) + sum(map(len, row.lines)) + how.longest_thought + 2 > engine.context:
-            raise ValueError(
-                f"trace {trace.trace_id!r} with a thought passes the context of {engine.context} tokens: shorten or "
-                "drop it."
-            )
+    sizes_of(tokenizer, traces, engine.context)
+    rows = [_row(tokenizer, trace, key) for trace, key in zip(traces, keys, strict=True)]
     seeds = (seed, update)
     rounds = [list(range(max(len(row.lines) for row in rows)))]
     for lines in rounds if all_lines_at_once else [[line] for line in rounds[0]]:
         asked = [(row, line) for row in rows for line in lines if line < len(row.lines)]
         prefixes = [_before(row, line, all_lines_at_once) for row, line in asked]
+        for (row, line), prefix in zip(asked, prefixes, strict=True):
+            unseen = line * (how.longest_thought + 2) if all_lines_at_once else 0  # what earlier lines may be thinking
+            room = how.fits(len(prefix) + unseen, row.rest[line], engine.context)
+            row.no_room.append(row.offered[line] and not room)
         written = _thoughts(engine, tokenizer, how, seeds, asked, prefixes)
         for (row, line), thought in zip(asked, written, strict=True):
             cut = thought is not None and len(thought) > how.longest_thought
@@ -96,7 +95,7 @@ def _thoughts(
 ) -> list[list[int] | None]:
     """For each place asked about the thought's tokens (one too many where it was cut), or None for none."""
     found: list[list[int] | None] = [None] * len(asked)
-    open_ = [i for i, (row, line) in enumerate(asked) if row.offered[line]]
+    open_ = [i for i, (row, line) in enumerate(asked) if row.offered[line] and not row.no_room[line]]
     if not open_:
         return found
     keys = np.array([asked[i][0].sample for i in open_])
@@ -119,4 +118,4 @@ def _thoughts(
 
 def _finished(tokenizer: LineTokenizer, trace: Trace, row: _Row) -> Rollout:
     latents = [None if thought is None else tokenizer.decode(thought) for thought in row.thoughts]
-    return Rollout(annotate(trace, latents), tuple(row.cut), tuple(row.thoughts))
+    return Rollout(annotate(trace, latents), tuple(row.cut), tuple(row.thoughts), tuple(row.no_room))
