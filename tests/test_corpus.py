@@ -50,6 +50,13 @@ def test_mbpp_solutions_are_read(benchmarks_dir):
     assert all(trace.prompt.startswith('"""') for trace in corpus.traces)
 
 
+def test_line_ends_of_other_systems_are_not_learned(tmp_path):
+    path = tmp_path / "solutions.jsonl"
+    path.write_text(json.dumps({"text": "One\r\ntwo.", "code": "def f():\r\n\treturn 1\r\n"}) + "\n")
+    (trace,) = load_corpus(path).traces
+    assert trace.lines == ("def f():\n", "\treturn 1\n") and "\r" not in trace.prompt
+
+
 def test_broken_json_line_is_named(tmp_path):
     path = tmp_path / "code.jsonl"
     path.write_text(json.dumps({"code": "x = 1"}) + "\n{oops\n")

@@ -1,8 +1,8 @@
 """Expert code from files: JSONL of solutions, or a folder of source files, as traces without latents.
 
 JSONL: one object a line with `code` (or `solution`, `content`) and optionally `prompt` (or `text`) and `task_id`. The
-prompt becomes a docstring (or comment) above the code. A folder of Python: every function of its files, moved to the
-left margin, without prompt. A folder of another language: its files, whole.
+prompt becomes a docstring (or comment) above the code; "\\r\\n" is read as "\\n", as Python does. A folder of Python:
+every function of its files, moved to the left margin, without prompt. A folder of another language: its files, whole.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
         if code is None:
             raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
         prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
-        yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
+        yield str(row.get("task_id", f"{path.name}:{number}")), *(part.replace("\r\n", "\n") for part in (code, prompt))
 
 
 def _add_jsonl(corpus: Corpus, path: Path, ids: tuple[int, int] | None, language: Language) -> None:
