@@ -5,7 +5,8 @@
 
 First each start tries the same learning rates for a few updates, with a seed of its own, and keeps the one with the
 best validation pass@1 at the end of the trial (the smaller one of equals; a single rate is not tried). Then each start
-runs with each seed at its own rate: same tasks, same order, same numbers of updates, tasks and answers. `{seed}` in a
+runs with each seed at its own rate: same tasks, same order, same numbers of updates, tasks and answers. `--score final`
+scores every trained model on 200 tasks of that split, which chose nothing (validation chose the rates). `{seed}` in a
 start's path is replaced by the run's seed, so that mid-training has seeds, too; trials take the first one.
 
 Every finished trial and run is a file in OUT: a broken-off call goes on where it was, files of other settings are an
@@ -32,6 +33,7 @@ from typing import Any
 import torch
 
 from ra3_lab.commands.rlvr import read_task_set
+from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.explore.learning import figure_learning
 from ra3_lab.models.load import load_model
 from ra3_lab.models.variants import Variant
@@ -41,6 +43,7 @@ from ra3_lab.rlvr.stage import rlvr_stage, short_config
 from ra3_lab.runs import model_source, plain, read_json, write_json
 from ra3_lab.runs.provenance import digest_of_weights, versions
 from ra3_lab.sandbox import Judge, layers
+from ra3_lab.tasks.pipelines import load_split
 
 TUNING_SEED = 1_000
 
@@ -81,6 +84,8 @@ class Bench:
         """The record `name`: read where it is there, else made."""
         path = self.out / f"{name}.json"
         what = {"start": self.starts[start], "config": asdict(config), "validation_tasks": len(self.validation)}
+        scored = self.arguments.score if seed != TUNING_SEED else None
+        what |= {"scored": scored} if scored else {}
         if path.exists():
             found = read_json(path)
             if found["what"] != plain(what):
@@ -89,9 +94,18 @@ class Bench:
         source = self.starts[start].replace("{seed}", str(seed))
         model, tokenizer = load_model(model_source(source), "cpu")
         print(f"{name}: {source}, learning rate {config.grpo.learning_rate:g}", flush=True)
+
+        def look(trained: Any) -> dict[str, Any]:
+            held_out = load_split(scored)[:200] if scored else []
+            longest = self.arguments.max_new
+            found = evaluate_programs(trained, tokenizer, held_out, 4, seed=seed, precision="fp32", max_new=longest)
+            passed = ["".join("01"[one] for one in row) for row in found.correct]
+            return {"held_out": {"split": scored, "pass@1": float(found.correct.mean()), "correct": passed}}
+
+        told, looked = self.arguments.say, look if scored else None
         with Judge() as judge:
             record = rlvr_stage(
-                model, tokenizer, self.tasks, self.validation, config, judge.each, label=start, say=self.arguments.say
+                model, tokenizer, self.tasks, self.validation, config, judge.each, told, label=start, look=looked
             )
         record |= {"what": what, "weights": digest_of_weights(model)[:16], "judge": layers(), "versions": versions()}
         record["threads"] = torch.get_num_threads()
@@ -140,7 +154,7 @@ def summary(bench: Bench, rates: dict[str, float], runs: dict[str, list[dict[str
 
 def _brief(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {key: record[key] for key in ("validation", "tokens", "seconds", "weights")}
+        {key: record[key] for key in ("validation", "tokens", "seconds", "weights", "held_out") if key in record}
         | {"seed": record["config"]["seed"], "reward": [row["reward"] for row in record["curve"]]}
         for record in records
     ]
@@ -158,6 +172,7 @@ def main() -> None:
     parser.add_argument("--validation-samples", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4])
+    parser.add_argument("--score", help="a split of pipelines to score every trained model on, such as final")
     parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--tune-updates", type=int, default=20)
     parser.add_argument("--look-every", type=int, default=10)

@@ -49,8 +49,10 @@ def rlvr_stage(
     judge: JudgeAll = judge_each,
     say: Callable[[str], None] | None = None,
     label: str = "",
+    look: Callable[[Any], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Train a copy of `model` by GRPO and return what happened: config, curve, validation, groups, seconds.
+    """Train a copy of `model` by GRPO and return what happened: config, curve, validation, groups, seconds, and what
+    `look` finds on the trained model.
 
     Raises as `rlvr` does.
     """
@@ -71,6 +73,7 @@ def rlvr_stage(
         "groups": groups,
         "tokens": result.tokens,
         "seconds": {"training": round(result.seconds, 1)} | {key: round(value, 1) for key, value in spent.items()},
+        **(look(result.model) if look else {}),
     }
 
 
