@@ -99,7 +99,7 @@ class Bench:
             held_out = load_split(scored)[:200] if scored else []
             longest = self.arguments.max_new
             found = evaluate_programs(trained, tokenizer, held_out, 4, seed=seed, precision="fp32", max_new=longest)
-            passed = ["".join("01"[one] for one in row) for row in found.correct]
+            passed = ["".join("01"[one] for one in row) for row in found.correct.tolist()]
             return {"held_out": {"split": scored, "pass@1": float(found.correct.mean()), "correct": passed}}
 
         told, looked = self.arguments.say, look if scored else None
