@@ -19,7 +19,7 @@ import numpy as np
 
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
-from ra3_lab.midtrain.loop import estep_generator, infuse
+from ra3_lab.midtrain.loop import estep_generator, fit_context, infuse
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
 from ra3_lab.models.adapters import twin
 from ra3_lab.models.load import load_model as load_model_directory
@@ -282,6 +282,7 @@ def mstep(
     tuner = FineTuner(trained, tokenizer, config, precision)
     order = program_order(seed, len(traces), config.updates, config.programs)
     infused = infuse(q, tokenizer, [traces[i] for i in order.ravel()], temperature, longest_thought, precision, seed, 0)
+    infused = fit_context(infused, tokenizer, trained.config.max_position_embeddings)
     history = []
     for begin in range(0, len(infused), config.programs):
         loss = tuner.update([tokenizer.encode_trace(trace) for trace in infused[begin : begin + config.programs]])

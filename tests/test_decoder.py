@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from ra3_lab.models.adapters import prepare
 from ra3_lab.models.decoder import Cache, Decoder
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, generate, sample_latents
 from ra3_lab.models.sampling import draw_tokens, keyed_uniforms
 from ra3_lab.models.variants import Variant
@@ -74,8 +75,9 @@ def test_unknown_architecture_is_refused():
         Decoder(model)
 
 
-def _slow_sample(model, tokenizer, trace, how, seed, update, sample):
-    """The definition: one token at a time over the Hugging Face module, no cache."""
+def _slow_sample(model, tokenizer, trace, how, seed, update, sample, context=10_000):
+    """The definition: one token at a time over the Hugging Face module, no cache. A thought is offered where the
+    longest one leaves room for the rest of the program."""
 
     def next_logits(ids):
         with torch.no_grad():
@@ -83,11 +85,13 @@ def _slow_sample(model, tokenizer, trace, how, seed, update, sample):
 
     ids = tokenizer.encode_prompt(trace.prompt)
     latents = []
-    for line in trace.lines:
+    for number, line in enumerate(trace.lines):
+        rest = sum(len(tokenizer.encode_line(later)) for later in trace.lines[number:]) + 1
+        room = len(ids) + how.longest_thought + 2 + rest <= context
         uniform = keyed_uniforms(seed, update, np.array([sample]), np.array([len(ids)]))
         share = torch.softmax(next_logits(ids) / how.temperature, -1)[0, tokenizer.marker]
         thought = None
-        if tokenizer.offered(line) and uniform[0] < float(share):
+        if room and tokenizer.offered(line) and uniform[0] < float(share):
             ids.append(tokenizer.marker)
             thought = []
             while True:
@@ -143,6 +147,29 @@ def test_a_sample_does_not_depend_on_its_batch(thinker, small_tokenizer):
     programs = generate(Decoder(thinker), small_tokenizer, ["a\n", "b = 1\n"], 3, 1.5, 20, seed=5)
     some = generate(Decoder(thinker), small_tokenizer, ["a\n", "b = 1\n"], 3, 1.5, 20, seed=5, rows_at_once=3)
     assert programs == some
+
+
+@pytest.mark.parametrize("engine", ["decoder", "generate"])
+def test_thoughts_stop_where_the_context_has_no_room_for_them(engine, thinker, small_tokenizer):
+    """A program fits as long as it does without thoughts, and what comes back fits, too."""
+    how, traces, samples = LatentSampling(temperature=1.3, longest_thought=5), TRACES * 4, list(range(12))
+    sizes = [len(small_tokenizer.encode_trace(trace).ids) for trace in TRACES]
+    sampler, context = engine_of(thinker, "fp32", engine), max(sizes) + 16
+    sampler.context = context
+    rollouts = sample_latents(sampler, small_tokenizer, traces, how, 3, 7, samples)
+    slow = [
+        _slow_sample(thinker, small_tokenizer, trace, how, 3, 7, sample, context)
+        for trace, sample in zip(traces, samples, strict=True)
+    ]
+    assert [rollout.thought_ids for rollout in rollouts] == slow
+    assert any(any(r.no_room) and any(t is not None for t in r.thought_ids) for r in rollouts), "room ends in between"
+    assert max(len(rollout.encode(small_tokenizer).ids) for rollout in rollouts) <= context
+    sampler.context = max(sizes)
+    (longest,) = sample_latents(sampler, small_tokenizer, TRACES[1:2], how, 3, 7)
+    assert longest.no_room == (True,) * 9
+    sampler.context = max(sizes) - 1
+    with pytest.raises(ValueError, match=f"has {max(sizes)} tokens, the context is {max(sizes) - 1}"):
+        sample_latents(sampler, small_tokenizer, traces, how, 3, 7, samples)
 
 
 def test_context_overflow_names_the_trace(thinker, small_tokenizer):

@@ -14,10 +14,10 @@ from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
 from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.rollout import sample_latents
+from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.tokenizer import FORCED, MARK, THOUGHT
 from ra3_lab.models.variants import Variant
-from ra3_lab.trace import Trace
+from ra3_lab.trace import Trace, annotate
 
 CORPUS = [
     Trace("def f(a):\n", ("    b = a\n", "# expert's own comment\n", "    return b\n"), trace_id="f"),
@@ -171,6 +171,30 @@ def test_a_large_cost_drives_thoughts_away(thinker, small_tokenizer):
     shares = [step.update(CORPUS, number)["think_share"] for number in range(30)]
     assert np.mean(shares[:3]) > 0.05
     assert np.mean(shares[-3:]) < 0.25 * np.mean(shares[:3])
+
+
+@pytest.mark.parametrize("method", ["ra3", "prior", "annotator", "resampled"])
+def test_a_program_that_just_fits_is_trained_on_with_the_thoughts_that_fit(
+    method, thinker, small_tokenizer, monkeypatch
+):
+    """The E-step samples, the M-step inserts and an annotator knows no context: none of them passes it."""
+    lines, context = ["    y = 1\n"] * 6, thinker.config.max_position_embeddings
+    while len(small_tokenizer.encode_trace(Trace("def f():\n", (*lines, lines[0]))).ids) <= context - 8:
+        lines.append(lines[0])
+    corpus = [Trace("def f():\n", tuple(lines), trace_id="f")]
+    config = replace(CONFIG, method=method, rounds=1, estep=replace(ESTEP, updates=2, programs=1, longest_thought=3))
+    seen = []
+    usual = FineTuner.update
+    monkeypatch.setattr(FineTuner, "update", lambda self, encoded: seen.extend(encoded) or usual(self, encoded))
+    all_thoughts = {"f": annotate(corpus[0], [" why"] * len(lines))}
+    if method == "annotator":
+        with pytest.warns(UserWarning, match="no room for all their thoughts in a context of 128"):
+            midtrain(config, thinker, small_tokenizer, corpus, annotations=all_thoughts)
+    else:
+        midtrain(config, thinker, small_tokenizer, corpus)
+    lengths = [len(encoded.ids) for encoded in seen]
+    bare = len(small_tokenizer.encode_trace(corpus[0]).ids)
+    assert len(seen) and max(lengths) <= context and max(lengths) > bare, "some thoughts fit"
 
 
 def test_program_order_is_a_shuffle_of_epochs_and_a_prefix_of_longer_orders():

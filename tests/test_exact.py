@@ -84,21 +84,34 @@ class Thought:
 
     tokens: tuple[int, ...] | None
     cut: bool = False
+    no_room: bool = False
 
 
-def all_latents(trace: Trace, longest: int) -> list[tuple[Thought, ...]]:
-    """Every latent sequence: at each offered line no thought, one that ends itself, one cut at `longest`."""
+def all_latents(trace: Trace, longest: int, context: int = 256) -> list[tuple[Thought, ...]]:
+    """Every latent sequence: at each offered line no thought, one that ends itself, one cut at `longest`; nothing is
+    offered where the longest thought would push the rest of the program out of the context."""
     thoughts = [Thought(None)]
     for length in range(longest + 1):
         thoughts += [Thought(t) for t in itertools.product(THOUGHT_TOKENS, repeat=length)]
     thoughts += [Thought(t, cut=True) for t in itertools.product(THOUGHT_TOKENS, repeat=longest)]
-    return list(itertools.product(*([Thought(None)] if line.startswith("#") else thoughts for line in trace.lines)))
+    size = 2 + len(trace.prompt) + sum(map(len, trace.lines))  # with the tokens of beginning and end
+    found: list[tuple[Thought, ...]] = [()]
+    for line in trace.lines:
+
+        def choices(before: tuple[Thought, ...], line: str = line) -> list[Thought]:
+            taken = sum(len(z.tokens) + 2 for z in before if z.tokens is not None)
+            if line.startswith("#"):
+                return [Thought(None)]
+            return thoughts if size + taken + longest + 2 <= context else [Thought(None, no_room=True)]
+
+        found = [(*before, z) for before in found for z in choices(before)]
+    return found
 
 
 def as_rollout(trace: Trace, latents: tuple[Thought, ...]) -> Rollout:
     texts = [None if z.tokens is None else TOKENIZER.decode(z.tokens) for z in latents]
     ids = tuple(None if z.tokens is None else list(z.tokens) for z in latents)
-    return Rollout(annotate(trace, texts), tuple(z.cut for z in latents), ids)
+    return Rollout(annotate(trace, texts), tuple(z.cut for z in latents), ids, tuple(z.no_room for z in latents))
 
 
 def walk(model, trace: Trace, latents: tuple[Thought, ...], temperature: float = 1.0) -> tuple[list, list]:
@@ -115,7 +128,7 @@ def walk(model, trace: Trace, latents: tuple[Thought, ...], temperature: float =
                 ids.append(token)
             events.append(("forced" if z.cut else "thought", len(ids), t, 0))
             ids.append(0)
-        elif offered:
+        elif offered and not z.no_room:
             events.append(("act", len(ids), t, 1))
         for i, token in enumerate(TOKENIZER.encode_line(line)):
             events.append(("first" if offered and i == 0 else "line", len(ids), t, token))
@@ -153,13 +166,14 @@ def objective_gradient(
     floor: float | None,
     temperature: float = 1.0,
     hindsight: bool = False,
+    context: int = 256,
 ) -> torch.Tensor:
     """Autograd's gradient of E_q[sum_t log pi(a_t|s_t,z_t) - c thoughts - penalty malformed] - kl KL.
 
     In hindsight pi reads the thought drawn before line t + 1 before line t; one that explains nothing is malformed.
     """
     objective = torch.zeros((), dtype=torch.float64)
-    for latents in all_latents(trace, longest):
+    for latents in all_latents(trace, longest, context):
         explains = [t > 0 and not trace.lines[t - 1].startswith("#") for t in range(len(latents))]
         moved = [z if e else Thought(None) for z, e in zip(latents, explains, strict=True)][1:]
         read = (*moved, Thought(None)) if hindsight else latents
@@ -185,6 +199,7 @@ def expected_update(
     floor: float | None,
     temperature: float = 1.0,
     hindsight: bool = False,
+    context: int = 256,
 ) -> torch.Tensor:
     """The gradient of `EStep`, expected over all groups of two: one call on all pairs of latent sequences.
 
@@ -202,7 +217,7 @@ def expected_update(
         tokens_at_once=50_000,
     )
     step = EStep(q, pi, TOKENIZER, config, seed=0, precision="fp32")
-    latents = all_latents(trace, longest)
+    latents = all_latents(trace, longest, context)
     with torch.no_grad():
         weight = [float(torch.stack(walk(q, trace, z, temperature)[1]).sum().exp()) for z in latents]
     assert sum(weight) == pytest.approx(1, abs=1e-12)
@@ -234,6 +249,18 @@ def test_expected_gradient_is_the_gradient_of_the_objective(trace, longest, kl, 
     q, pi = tiny(1), tiny(2)
     expected = objective_gradient(q, pi, trace, longest, kl, floor, temperature)
     got = expected_update(q, pi, trace, longest, kl, floor, temperature)
+    assert float(expected.norm()) > 0.05
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.4])
+def test_expected_gradient_where_the_context_has_room_for_one_thought(kl):
+    """What was not offered was not chosen: it has no gradient and no price, though the line reads the same."""
+    q, pi, context = tiny(1), tiny(2), 17
+    barred = [any(z.no_room for z in latents) for latents in all_latents(SHORT, 1, context)]
+    assert any(barred) and not all(barred)
+    expected = objective_gradient(q, pi, SHORT, 1, kl, None, context=context)
+    got = expected_update(q, pi, SHORT, 1, kl, None, context=context)
     assert float(expected.norm()) > 0.05
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
 

@@ -6,8 +6,8 @@ order run through all rounds.
 
 The arms differ in where latents come from, never in code path: `ra3` from q, `prior` from the base model as it was,
 `ntp` from nowhere. NTP and prior spend RA3's E-step updates as further M-step updates. With cost = infinity, `ra3`
-masks thinking and has no E-step, whose updates then go to nothing: it gives the batches and weights of an NTP run with
-`estep.updates` 0 bit for bit, and at equal settings spends fewer updates than NTP.
+masks thinking and leaves the E-step out: its batches and weights are bit for bit those of NTP with `estep.updates` = 0,
+while NTP at the same settings makes `estep.updates` more updates.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -132,7 +133,8 @@ class EMLoop:
             self.infused = annotated(visits, self.annotations, config.annotation_noise, rng)
         else:
             self.infused = self._drawn(visits)
-        self.infused = change_latents(self.infused, config.change, rng)
+        changed = change_latents(self.infused, config.change, rng)
+        self.infused = fit_context(changed, self.tokenizer, self.pi.config.max_position_embeddings)
 
     def _drawn(self, visits: list[Trace]) -> list[Trace]:
         """Latents for these visits, each drawn anew: from q, from the base (prior), from pi by likelihood (resampled);
@@ -223,6 +225,27 @@ def _sparse(trace: Trace) -> dict[int, str]:
 def _dense(trace: Trace, latents: Mapping[str, str]) -> Trace:
     """The trace with the thoughts of `_sparse`, as JSON gives them back."""
     return annotate(trace, [latents.get(str(i)) for i in range(len(trace.lines))]) if latents else trace
+
+
+def fit_context(traces: Sequence[Trace], tokenizer: LineTokenizer, context: int) -> list[Trace]:
+    """The traces, those that pass the context without their last thoughts; a warning says how many these are.
+
+    An annotator knows no context, thoughts that changed places with others have other lengths, and a thought's text
+    may take more tokens than were sampled.
+    """
+    fitted = list(traces)
+    for i, trace in enumerate(fitted):
+        while trace.thought_lines and len(tokenizer.encode_trace(trace).ids) > context:
+            last = trace.thought_lines[-1]
+            trace = annotate(trace, [*trace.latents[:last], *[None] * (len(trace.lines) - last)])
+        fitted[i] = trace
+    if short := sum(a is not b for a, b in zip(fitted, traces, strict=True)):
+        warnings.warn(
+            f"{short} of {len(fitted)} programs have no room for all their thoughts in a context of {context} tokens; "
+            "their last ones are left out. Leave out long programs (--max-tokens) or shorten thoughts.",
+            stacklevel=2,
+        )
+    return fitted
 
 
 def estep_generator(seed: int) -> np.random.Generator:

@@ -256,7 +256,5 @@ def sample_latents(
             _write_thoughts(decoder, cache, rows, tokenizer, how, (seed, update))
         for i, row in zip(picked, rows, strict=True):
             latents = [None if thought is None else tokenizer.decode(thought) for thought in row.thoughts]
-            results[i] = Rollout(
-                annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts), tuple(row.no_room)
-            )
+            results[i] = Rollout(annotate(traces[i], latents), tuple(row.cut), tuple(row.thoughts), tuple(row.no_room))
     return [result for result in results if result is not None]
