@@ -9,34 +9,32 @@ import numpy as np
 from cells import RECORDED, RESULTS, percent, table
 
 from ra3_lab.explore.findings import arm_label, in_order
-from ra3_lab.rlvr.curves import over_seeds
+from ra3_lab.rlvr.curves import Curve, over_seeds
 from ra3_lab.runs import read_json
 from ra3_lab.study import read_study
 
 
 def learning() -> str:
-    """GRPO from every start: rate, final value, area, updates to the level that NTP's start ends at."""
+    """GRPO from every start: rate, final value, area, updates to the level that the base ends at; NTP's end, which the
+    others have before the first update, tells nothing."""
     record = read_json(RESULTS / "learning.json")
+    level = next(row["final"]["mean"] for row in record["starts"] if row["label"] == "base")
     rows = []
     for row in record["starts"]:
-        final, area, steps = row["final"], row["area"], row["steps_to_level"]
-        before = float(np.mean([run["validation"][0][1] for run in record["runs"][row["label"]]]))
-        ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in record["runs"][row["label"]])
+        final, area, runs = row["final"], row["area"], record["runs"][row["label"]]
+        before = float(np.mean([run["validation"][0][1] for run in runs]))
+        ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in runs)
+        curves = [
+            Curve(run["seed"], *(tuple(column) for column in zip(*run["validation"], strict=True))) for run in runs
+        ]
+        steps = [curve.steps_to(level) for curve in curves]
         rows.append(
             [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]
             + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
-            + [f"{steps:.0f}" if np.isfinite(steps) else "not reached"]
+            + [", ".join(f"{one:.0f}" if np.isfinite(one) else "never" for one in steps)]
         )
-    columns = [
-        "start",
-        "learning rate",
-        "before",
-        "after",
-        "95 % interval (seeds)",
-        "by seed, %",
-        "area under the curve",
-    ]
-    return table([*columns, f"updates to {percent(record['level'])}"], rows)
+    columns = ["start", "learning rate", "before", "after", "95 % interval (seeds)", "by seed, %"]
+    return table([*columns, "area under the curve", f"updates to {percent(level)}, by seed"], rows)
 
 
 def four_bit_curve() -> str:
@@ -74,22 +72,40 @@ def learning_differences() -> str:
 
 
 def equal_time() -> str:
-    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds of both.
+    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds, mean over seeds.
 
     Seconds of an update are those of the two starts' runs in the comparison, one after the other on one version; the
-    longer run was made later, when updates had become faster.
+    longer runs were made later, when updates had become faster.
     """
-    (study,) = (r for r in read_study(RESULTS / "final") if (r["arm"], r["seed"]) == ("ra3", 0))
-    compared = {label: runs[0] for label, runs in read_json(RESULTS / "learning.json")["runs"].items()}
-    longer = read_json(RESULTS / "learning_long.json")["runs"]["base"][0]
-    curves = {"base": (0.0, longer), "ra3": (study["scores"]["final"]["seconds"], compared["ra3"])}
+    compared = read_json(RESULTS / "learning.json")["runs"]
+    longer = read_json(RESULTS / "learning_long.json")["runs"]["base"]
+    seeds = [run["seed"] for run in longer]
+    spent = [
+        r["scores"]["final"]["seconds"]
+        for r in read_study(RESULTS / "final")
+        if r["arm"] == "ra3" and r["seed"] in seeds
+    ]
+    curves = {"base": (0.0, longer), "ra3": (float(np.mean(spent)), compared["ra3"])}
     rows = []
-    for label, (before, run) in curves.items():
-        each = compared[label]["seconds"]["training"] / compared[label]["validation"][-1][0]
-        looks = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in run["validation"]]
-        rows.append([arm_label(label), f"{before:.0f}", str(run["validation"][-1][0]), f"{each:.1f}", ", ".join(looks)])
-    columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
-    return table([*columns, "validation pass@1, seconds in all"], rows)
+    for label, (before, runs) in curves.items():
+        each = sum(r["seconds"]["training"] for r in compared[label]) / sum(
+            r["validation"][-1][0] for r in compared[label]
+        )
+        means = [
+            (looks[0][0], np.mean([v for _, v in looks]))
+            for looks in zip(*(r["validation"] for r in runs), strict=True)
+        ]
+        told = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in means]
+        ends = ", ".join(f"{100 * run['validation'][-1][1]:.0f}" for run in runs)
+        rows.append([arm_label(label), f"{before:.0f}", str(means[-1][0]), f"{each:.1f}", ", ".join(told), ends])
+    columns = [
+        "start",
+        "seconds of mid-training",
+        "updates of GRPO",
+        "seconds each",
+        "validation pass@1, seconds in all",
+    ]
+    return table([*columns, "end by seed, %"], rows)
 
 
 def first_and_last(curves: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> list[str]:
