@@ -7,7 +7,10 @@ import json
 
 import pytest
 
+from ra3_lab.api import load_traces
+from ra3_lab.cli import main
 from ra3_lab.corpus import load_corpus, trace_of_code
+from ra3_lab.corpus.holdout import hold_out, origins
 from ra3_lab.pretrain.corpus import stdlib_functions
 from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
 
@@ -138,3 +141,47 @@ def test_trace_says_what_is_wrong_with_it():
         with pytest.raises(ValueError, match=message):
             Trace(*arguments)
     assert inspect.getdoc(Trace)
+
+
+# --- held out of training -----------------------------------------------------------------------------
+
+
+def _folder(tmp_path):
+    """Ten files of four functions alike, and a function that stands in all of them."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    shared = "def same(x):\n    y = x\n    return y\n"
+    for f in range(10):
+        alike = [f"def near{n}(x):\n    y = x + {f}\n    return y + {n}\n" for n in range(4)]
+        (folder / f"module{f}.py").write_text("\n\n".join([*alike, shared]))
+    return folder
+
+
+def test_files_are_held_out_whole_and_what_stands_twice_is_on_one_side(tmp_path):
+    folder = _folder(tmp_path)
+    traces = load_traces(folder)
+    training, test, double = hold_out(traces, origins(folder, traces))
+    files = [{trace.trace_id.split(":")[0] for trace in part} for part in (training, test)]
+    assert len(files[0]) == 9 and len(files[1]) == 1 and not files[0] & files[1]
+    assert len(test) == 5 and double == 9 and len(training) == 36, "the function of every file is held out"
+    assert not {trace.lines for trace in training} & {trace.lines for trace in test}
+    assert [trace.trace_id for trace in training] == [t.trace_id for t in traces if t in training], "order stays"
+
+
+def test_rows_of_a_built_corpus_are_held_out_by_their_file_and_others_one_by_one(tmp_path):
+    rows = [{"task_id": i, "code": f"x = {i}\n", "source": f"lib/m{i // 4}.py:{i}"} for i in range(40)]
+    for name, kept in (("built", rows), ("plain", [{"code": row["code"]} for row in rows])):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        traces = load_traces(path)
+        training, test, double = hold_out(traces, origins(path, traces))
+        assert (len(training), len(test), double) == (36, 4, 0)
+        numbers = {int(trace.lines[0].split()[-1]) // 4 for trace in test}
+        assert (len(numbers) == 1) == (name == "built")
+
+
+def test_one_file_cannot_be_split(tmp_path, capsys):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "only.py").write_text("def f(x):\n    return x\n\n\ndef g(x):\n    return x + 1\n")
+    assert main(["midtrain", "--data", str(tmp_path / "code"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    assert "whole files are held out): add programs or give --heldout" in capsys.readouterr().err

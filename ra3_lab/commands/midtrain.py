@@ -54,7 +54,7 @@ def run(
         data: JSONL file of solutions, a folder of .py files, or 'pipelines' for the built-in expert split.
         out: Run directory; must be new or empty.
         model: 'embedded', a model directory, a finished run, or a hub name.
-        heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: every tenth of the data.
+        heldout: Held-out programs (JSONL or folder) whose likelihood is reported; default: a tenth of the data by file.
         ids: Use only rows whose numeric task_id lies between these two, both included.
         heldout_ids: The same for the held-out programs.
         language: python or sql; decides where lines end and how a comment begins.
@@ -102,6 +102,7 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     import torch
 
+    from ra3_lab.corpus.holdout import hold_out, origins
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
@@ -112,12 +113,13 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     limit = given["max_tokens"] or base.config.max_position_embeddings // 2
     training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:
-        test, training = training[::10], [t for i, t in enumerate(training) if i % 10]
+        training, test, double = hold_out(training, origins(given["data"], training))
+        left_out |= {"also held out": double} if double else {}
     else:
         test, _ = _read(given["heldout"], given["heldout_ids"], given["language"], tokenizer, limit)
     if not training:
         raise ValueError(
-            f"{given['data']}: no program is left to train on (every tenth is held out): add programs or give "
+            f"{given['data']}: no program is left to train on (whole files are held out): add programs or give "
             "--heldout."
         )
     inputs = {
