@@ -104,6 +104,16 @@ def test_finished_arms_are_not_mixed_with_other_settings(finished):
         run_study(spec(samples=4), out, lambda text: None)
 
 
+def test_arms_finished_before_a_setting_existed_are_kept(finished, tmp_path):
+    _, records = finished
+    older = json.loads(json.dumps(records))
+    for record in older:
+        del record["made_by"]["config"]["midtrain"]["estep"]["engine"], record["weights"]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in older))
+    said: list[str] = []
+    assert run_study(spec(), tmp_path, said.append) == older and not said
+
+
 def test_finished_arms_are_not_mixed_with_another_base(finished, monkeypatch):
     out, records = finished
     assert {len(record["weights"]) for record in records} == {16}

@@ -6,10 +6,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ra3_lab.experiment import ArmResult, field_of, pick, run_arm
+from ra3_lab.config import load_config
+from ra3_lab.experiment import ArmResult, ExperimentConfig, field_of, pick, run_arm
 from ra3_lab.models.load import load_model, save_model
 from ra3_lab.records import weights_digest
 from ra3_lab.resources import embedded_model_dir
@@ -39,9 +41,9 @@ def run_study(
     for number, (arm, seed) in enumerate(wanted, 1):
         made_by, weights = json.loads(json.dumps(plain(spec.fingerprint(arm, seed)))), base_weights(arm)
         if (arm.name, seed) in done:
-            before = done[arm.name, seed]
-            if before["made_by"] != made_by or before.get("weights", weights) != weights:
-                what = "with other settings" if before["made_by"] != made_by else f"from other weights of {arm.model}"
+            same = _as_now(done[arm.name, seed]["made_by"]) == made_by
+            if not same or done[arm.name, seed].get("weights", weights) != weights:
+                what = f"from other weights of {arm.model}" if same else "with other settings"
                 raise ValueError(
                     f"{path} holds arm {arm.name!r} at seed {seed} run {what}: rename the arm, or choose another --out."
                 )
@@ -61,6 +63,15 @@ def run_study(
     write_json(out / "spec.json", {"schema_version": 1, **plain(spec)})
     keys = {(arm.name, seed) for arm, seed in wanted}
     return [record for record in records if (record["arm"], record["seed"]) in keys]
+
+
+def _as_now(made_by: dict[str, Any]) -> dict[str, Any]:
+    """A record's settings with what its version did not know yet at the default; as they are where one is gone."""
+    try:
+        config = load_config(ExperimentConfig, made_by["config"])
+    except ValueError:
+        return made_by
+    return json.loads(json.dumps(plain({**made_by, "config": asdict(config)})))
 
 
 def base_weights(arm: ArmSpec) -> str:
