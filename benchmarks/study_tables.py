@@ -92,6 +92,18 @@ def latents(folder: str, split: str) -> str:
     return table(["latents of", *(key.replace("_", " ") for key in keys)], rows)
 
 
+def runs(folder: str, split: str) -> str:
+    """RA3's runs one by one: what its latents are worth after the E-step, and pass@1."""
+    rows = [
+        [str(record["seed"])]
+        + [f"{record['latents'][key]:.2f}" for key in ("f1", "apt", "think_share")]
+        + [f"{record['monitor'][-1]['return']:.1f}", percent(record["scores"][split]["pass@1"])]
+        for record in read_study(RESULTS / folder)
+        if record["arm"] == "ra3"
+    ]
+    return table(["seed", "F1", "apt", "lines with a thought", "return (nats a program)", "pass@1"], rows)
+
+
 def discovery(folder: str) -> str:
     """F1 and share of lines with a thought on the watched programs over E-step updates, mean over seeds."""
     runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]

@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final arms": lambda: study.arms("final", "final"),
     "final differences": lambda: study.differences("final", "final"),
     "final latents": lambda: study.latents("final", "final"),
+    "final runs": lambda: study.runs("final", "final"),
     "final blocks": lambda: study.block_length("final", "final"),
     "final cross entropy": lambda: study.cross_entropy("final"),
     "learning": rlvr.learning,
