@@ -23,12 +23,12 @@ from ra3_lab.midtrain.mstep import MStepConfig
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.load import dtype_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.sampling import WATCHING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.records import SCHEMA_VERSION
 from ra3_lab.tasks.pipelines import Task, load_split
 
 KIND = "em"
-WATCH_KEY = 2_000_000  # of the draws: the same as the experiment's monitor, apart from every update's
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def look_at(q: Any, pi: Any, tokenizer: LineTokenizer, tasks: Sequence[Task], co
     """What q thinks before the lines of these programs, what pi makes of it, and how it compares with the truth."""
     estep, traces = config.estep, [trace_of(task) for task in tasks]
     how = LatentSampling(estep.temperature, estep.longest_thought)
-    rollouts = sample_latents(Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, WATCH_KEY)
+    rollouts = sample_latents(Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, WATCHING)
     encoded = [rollout.encode(tokenizer) for rollout in rollouts]
     plain = [tokenizer.encode_trace(trace) for trace in traces]
     with_, without = (

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ra3_lab.evaluate import programs
+from ra3_lab.evaluate.annotation import annotate_traces
+from ra3_lab.evaluate.likelihood import k_sample_bound
 from ra3_lab.midtrain import em
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig, program_order
+from ra3_lab.models import generation, rollout
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.sampling import INFUSING, LOOKING_BEFORE, MEASURING, VALIDATING, WATCHING, keyed_uniforms
 from ra3_lab.models.tokenizer import FORCED, MARK, THOUGHT
 from ra3_lab.models.variants import Variant
+from ra3_lab.sandbox import Verdict
 from ra3_lab.trace import Trace, annotate
 
 CORPUS = [
@@ -195,6 +203,39 @@ def test_a_program_that_just_fits_is_trained_on_with_the_thoughts_that_fit(
     lengths = [len(encoded.ids) for encoded in seen]
     bare = len(small_tokenizer.encode_trace(corpus[0]).ids)
     assert len(seen) and max(lengths) <= context and max(lengths) > bare, "some thoughts fit"
+
+
+def test_what_is_chosen_or_measured_is_drawn_by_keys_of_its_own(thinker, small_tokenizer, monkeypatch):
+    """Not by those of an update, and not by those of the scores in the end, which stay what they were."""
+    used: set[int] = set()
+
+    def noting(seed, update, sample, position):
+        used.add(update)
+        return keyed_uniforms(seed, update, sample, position)
+
+    for module in (rollout, generation):
+        monkeypatch.setattr(module, "keyed_uniforms", noting)
+    monkeypatch.setattr(programs, "judge_batch", lambda jobs, *_, **__: [Verdict(True, "passed", 0.0, "")] * len(jobs))
+
+    def keys(draw) -> set[int]:
+        used.clear()
+        draw()
+        return set(used)
+
+    def scored(**more):
+        task: Any = SimpleNamespace(prompt="def f(a):\n", pairs=[[[1], 1]], steps=(), in_order=True)
+        programs.evaluate_programs(thinker, small_tokenizer, [task], 1, 1.0, 0, "fp32", 8, isolation="process", **more)
+
+    trained = keys(lambda: midtrain(CONFIG, thinker, small_tokenizer, CORPUS))
+    tested = keys(scored)
+    apart = [
+        keys(lambda: scored(update=VALIDATING)),
+        keys(lambda: k_sample_bound(thinker, small_tokenizer, CORPUS, 2, precision="fp32")),
+        keys(lambda: annotate_traces(thinker, small_tokenizer, CORPUS, precision="fp32")),
+    ]
+    assert trained == {0, 1, 2, 3, INFUSING, INFUSING + 1} and tested == {0}
+    assert apart == [{VALIDATING}, {MEASURING}, {MEASURING}]
+    assert len({INFUSING, WATCHING, MEASURING, VALIDATING, LOOKING_BEFORE}) == 5
 
 
 def test_program_order_is_a_shuffle_of_epochs_and_a_prefix_of_longer_orders():

@@ -158,6 +158,7 @@ def _finish(
     from ra3_lab.models.engines.interface import engine_of
     from ra3_lab.models.load import save_model
     from ra3_lab.models.rollout import LatentSampling, sample_latents
+    from ra3_lab.models.sampling import MEASURING
 
     if not (run.path / "model").exists():  # there already after a kill in what follows
         save_model(result.model, tokenizer, run.path / "model")
@@ -172,7 +173,7 @@ def _finish(
         return found
 
     engine = engine_of(result.model, config.precision)
-    rollouts = sample_latents(engine, tokenizer, test[:20], LatentSampling(), config.seed, 0)
+    rollouts = sample_latents(engine, tokenizer, test[:20], LatentSampling(), config.seed, MEASURING)
     thoughts = sum(len(r.trace.thought_lines) for r in rollouts)
     summary = {
         "method": config.method,

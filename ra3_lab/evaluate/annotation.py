@@ -13,6 +13,7 @@ from typing import Any
 from ra3_lab.midtrain.estep import score_traces
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
+from ra3_lab.models.sampling import MEASURING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, annotate, strip
 
@@ -39,7 +40,7 @@ def annotate_traces(
     plain = [strip(trace) for trace in traces]
     repeated = [trace for trace in plain for _ in range(samples)]
     how = LatentSampling(temperature, longest_thought)
-    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, 0)
+    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, MEASURING)
     with_thoughts = score_traces(model, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=precision)
     without = score_traces(model, [tokenizer.encode_trace(t) for t in plain], tokenizer, precision=precision).line
     worth = (with_thoughts.line.sum(1) - cost * with_thoughts.thought.sum(1)).view(len(plain), samples)

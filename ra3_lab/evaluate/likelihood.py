@@ -15,6 +15,7 @@ import torch
 from ra3_lab.midtrain.estep import score_traces
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.models.sampling import MEASURING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.trace import Trace, strip
 
@@ -36,7 +37,7 @@ def sample_log_likelihoods(
         raise ValueError(f"k={k}: at least one sample.")
     repeated = [strip(trace) for trace in traces for _ in range(k)]
     how = LatentSampling(think=think)
-    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, 0)
+    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, MEASURING)
     scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
     return scored.line.double().sum(1).view(len(traces), k)
 

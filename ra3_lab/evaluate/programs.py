@@ -65,6 +65,7 @@ def evaluate_programs(
     progress: Callable[[int, int], None] | None = None,
     thinking: Literal["free", "begin", "never"] = "free",
     isolation: str | None = None,
+    update: int = 0,
 ) -> ProgramScores:
     """Sample `samples` programs a task at `temperature` and judge them.
 
@@ -72,6 +73,9 @@ def evaluate_programs(
     At temperature 1 pass@1 is the expected reward that RLVR would start from. `isolation` None takes the hardest that
     holds here; where none does, programs of our embedded model (also after training in this process) run in
     processes of their own, with a warning, and any other model's are an error that says what to do.
+
+    `update` keys the draws with the seed: `models.sampling.VALIDATING` where the score chooses something, so that the
+    choice is not scored by the same draws in the end.
 
     Raises ChildProcessError where the judge has no verdict on some program even when asked again: it is neither right
     nor wrong.
@@ -89,6 +93,7 @@ def evaluate_programs(
         temperature,
         max_new,
         seed,
+        update,
         progress=progress,
         banned=(tokenizer.marker,) if thinking == "never" else (),
     )

@@ -29,6 +29,7 @@ from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.plan import Job
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.room import advice
+from ra3_lab.models.sampling import INFUSING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
 from ra3_lab.trace import Trace, annotate
@@ -139,7 +140,7 @@ class EMLoop:
     def _drawn(self, visits: list[Trace]) -> list[Trace]:
         """Latents for these visits, each drawn anew: from q, from the base (prior), from pi by likelihood (resampled);
         none for NTP."""
-        config, update = self.config, 1_000_000 + self.round
+        config, update = self.config, INFUSING + self.round
         source = self.q if self.plan[self.round][0] else self.pi if config.method == "resampled" else self.base
         draw = (config.infuse_temperature, config.estep.longest_thought, config.precision, config.seed)
         if config.method == "resampled":
@@ -271,5 +272,5 @@ def infuse(
     how, own = LatentSampling(temperature, longest_thought), share([sum(map(len, trace.lines)) for trace in traces])
     decoder = engine_of(source, precision, engine)
     visits = [traces[i] for i in own]
-    rollouts = sample_latents(decoder, tokenizer, visits, how, seed, 1_000_000 + round_index, own)
+    rollouts = sample_latents(decoder, tokenizer, visits, how, seed, INFUSING + round_index, own)
     return collect(own, [rollout.trace for rollout in rollouts])

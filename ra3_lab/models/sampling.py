@@ -5,6 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+# What stands in the place of the update where no update draws, so that nothing is chosen or measured by the draws that
+# it was trained on or that it is scored with in the end. Updates are 0, 1, ...; scores on test and final have 0.
+INFUSING = 1_000_000
+"""The M-step's latents, plus the number of the round."""
+WATCHING = 2_000_000
+"""q's latents on held-out programs while it is trained."""
+MEASURING = 3_000_000
+"""Latents by which held-out code is scored or shown."""
+VALIDATING = 1_000_000_000
+"""Programs by which a checkpoint or a setting is chosen: every look draws the same."""
+LOOKING_BEFORE = 2_000_000_000
+"""Answers to see whether RLVR would learn."""
+
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """One round of the SplitMix64 finaliser (Steele et al. 2014) on uint64."""

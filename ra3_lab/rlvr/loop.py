@@ -23,6 +23,7 @@ from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.plan import Job
 from ra3_lab.models.room import advice
+from ra3_lab.models.sampling import VALIDATING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
@@ -35,8 +36,6 @@ from ra3_lab.tasks.protocol import Task
 
 WINDOW = 20
 """Updates over whose answers the share without a verdict is taken; a run stops where it is too large."""
-VALIDATION_KEY = 1_000_000_000
-"""Stands in the place of the update in the keys of validation samples: every look draws the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ class Standing:
         """Validation pass@1."""
         config = self.config
         sampler = engine_of(self.grpo.model, config.precision, config.engine)
-        groups, _ = self._sample(sampler, tasks, config.validation_samples, VALIDATION_KEY, judge)
+        groups, _ = self._sample(sampler, tasks, config.validation_samples, VALIDATING, judge)
         rewards = [answer.reward for group in groups for answer in group.answers if answer.reward is not None]
         return float(np.mean(rewards)) if rewards else float("nan")
 

@@ -14,12 +14,11 @@ from typing import Any, Literal
 import torch
 
 from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.sampling import LOOKING_BEFORE
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.rlvr.groups import Group, JudgeAll, draw_groups
 from ra3_lab.rlvr.loop import RLVRConfig
 from ra3_lab.tasks.protocol import Task
-
-PREFLIGHT_KEY = 2_000_000_000  # in place of the update: training draws other samples
 
 
 @dataclass(frozen=True)
@@ -137,5 +136,6 @@ def preflight(
         return findings, []
     picked = [tasks[i * len(tasks) // min(groups, len(tasks))] for i in range(min(groups, len(tasks)))]
     sampler = engine_of(model, config.precision, config.engine)
-    found, _ = draw_groups(sampler, tokenizer, picked, config.group, config.sampling, config.seed, PREFLIGHT_KEY, judge)
+    keys = (config.seed, LOOKING_BEFORE)
+    found, _ = draw_groups(sampler, tokenizer, picked, config.group, config.sampling, *keys, judge)
     return findings + look_at_groups(found, config.sampling.max_new, tokenizer.eos), found
