@@ -1,14 +1,16 @@
 """What 4-bit weights and adapters cost in quality on the embedded model: NTP and RA3 in full precision and in three
 4-bit variants, several seeds, pass@1 on held-out tasks.
 
-    python benchmarks/quality.py --out runs/quality --tune      # learning rates by validation, the same trials for all
-    python benchmarks/quality.py --out runs/quality             # the arms themselves
+    python benchmarks/quality.py --out runs/quality --tune --estep 16 --mstep 32 --rounds 1    # learning rates
+    python benchmarks/quality.py --out runs/quality             # the arms themselves, at the demo's budget
     python benchmarks/quality.py --out runs/quality --json benchmarks/results/quality.json --page docs/variants.md
 
-Each finished arm is a JSON file of its own in --out and is not run again: a benchmark that was stopped goes on.
-Every arm has the same programs, updates, draws and tasks. The trials use a seed of their own (1,000) and no test task;
-of a variant without trials the first rate of --rates is taken. --json and --page only read, and refuse a table in which
-an arm is missing.
+Scored on fresh tasks of 6 steps, a length of the expert data, where NTP has something to lose, and on the split test
+(8 and 9 steps). Checkpoints and rates are chosen on other tasks of 6 steps, with the same trials for all; a rate is
+the M-step's, the E-step has a fifth of it, as the defaults have. Each finished arm is a JSON file of its own in --out
+and is not run again: a benchmark that was stopped goes on. Every arm has the same programs, updates, draws and tasks.
+The trials use a seed of their own (1,000); of a variant without trials the first rate of --rates is taken. --json and
+--page only read, and refuse a table in which an arm is missing.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cells import table as cells_table
 
-from ra3_lab.evaluate.passk import bootstrap_ci, paired_difference_ci
-from ra3_lab.experiment import ExperimentConfig, arm_config, field_of, run_arm
+from ra3_lab.evaluate.passk import paired_difference_ci
+from ra3_lab.experiment import ExperimentConfig, Field, arm_config, field_of, run_arm
 from ra3_lab.models.load import load_model
 from ra3_lab.models.variants import Variant
 from ra3_lab.presets import demo_experiment
 from ra3_lab.runs import read_json, write_json
 from ra3_lab.runs.provenance import versions
+from ra3_lab.tasks.pipelines import SPLITS, WorldConfig, load_split, make_tasks
 
 VARIANTS = {
     "fp32": Variant(),
@@ -39,6 +43,7 @@ VARIANTS = {
 }
 METHODS = ("ntp", "ra3")
 TUNING_SEED = 1_000
+INSIDE = "6 steps"
 BEGIN, END = "<!-- quality: begin (benchmarks/quality.py --page) -->", "<!-- quality: end -->"
 
 
@@ -48,13 +53,22 @@ def file_of(out: Path, name: str, method: str, what: str) -> Path:
 
 
 def settings(arguments: argparse.Namespace, variant: Variant, seed: int, rate: float) -> ExperimentConfig:
-    """The demo's experiment with this variant, seed and M-step learning rate, at the sizes asked for."""
+    """The demo's experiment with this variant, seed and learning rate, at the sizes asked for."""
     base = demo_experiment(seed)
     given = base.midtrain
-    estep = replace(given.estep, updates=arguments.estep or given.estep.updates)
+    estep = replace(given.estep, updates=arguments.estep or given.estep.updates, learning_rate=rate / 5)
     mstep = replace(given.mstep, updates=arguments.mstep or given.mstep.updates, learning_rate=rate)
     midtrain = replace(given, variant=variant, estep=estep, mstep=mstep, precision="fp32", rounds=arguments.rounds)
     return replace(base, midtrain=midtrain, tasks=arguments.tasks, validation_tasks=arguments.validation)
+
+
+def tasks_of(config: ExperimentConfig) -> Field:
+    """The experiment's tasks, with tasks of 6 steps to validate on and others to score, none of them in a split."""
+    field, known = field_of(config), {task.signature for split in SPLITS for task in load_split(split)}
+    validation = make_tasks(8_301, config.validation_tasks, WorldConfig(steps=(6, 6)), "inside", known)
+    known |= {task.signature for task in validation}
+    inside = make_tasks(8_302, config.tasks or 64, WorldConfig(steps=(6, 6)), INSIDE, known)
+    return replace(field, validation=validation, tests={INSIDE: inside, **field.tests} if field.tests else {})
 
 
 def train(
@@ -68,7 +82,7 @@ def train(
     if seed == TUNING_SEED:
         config = replace(config, splits=(), monitor_programs=8)
     base, tokenizer = model
-    found = run_arm(config, method, arm_config(config, method), field_of(config), base, tokenizer, print)
+    found = run_arm(config, method, arm_config(config, method), tasks_of(config), base, tokenizer, print)
     assert found.trained is not None
     record = {
         "schema_version": 1,
@@ -107,25 +121,24 @@ def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
     if missing:
         raise FileNotFoundError(f"{len(missing)} arms are missing in {out}: {', '.join(missing[:4])} ...")
     arms = {key: [read_json(path) for path in row] for key, row in paths.items()}
-    split = next(iter(arms["fp32", "ntp"][0]["correct"]))
 
-    def passed(key: tuple[str, str]) -> list[list[float]]:
+    def passed(key: tuple[str, str], split: str) -> list[list[float]]:
         """(seeds, tasks) share of samples that passed."""
         return [[sum(task) / len(task) for task in record["correct"][split]] for record in arms[key]]
 
     rows = []
     for (name, method), records in arms.items():
-        rates = passed((name, method))
-        means = [sum(row) / len(row) for row in rates]
-        by_task = [sum(column) / len(column) for column in zip(*rates, strict=True)]
+        scores = {}
+        for split in records[0]["correct"]:
+            rates = passed((name, method), split)
+            by_seed = [sum(row) / len(row) for row in rates]
+            less = paired_difference_ci(rates, passed(("fp32", method), split))._asdict()
+            scores[split] = {"pass@1": sum(by_seed) / len(by_seed), "by_seed": by_seed, "less_fp32": less}
         rows.append(
             {
                 "variant": name,
                 "method": method,
-                "pass@1": sum(means) / len(means),
-                "by_seed": means,
-                "ci95_tasks": list(bootstrap_ci(by_task)[1:]),
-                "less_fp32": paired_difference_ci(rates, passed(("fp32", method)))._asdict(),
+                "scores": scores,
                 "learning_rate": records[0]["learning_rate"],
                 "seconds": sum(record["seconds"] for record in records) / len(records),
             }
@@ -136,8 +149,8 @@ def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
         "date": str(date.today()),
         "versions": first["versions"],
         "seeds": list(seeds),
-        "tasks": len(first["correct"][split]),
-        "samples": len(first["correct"][split][0]),
+        "tasks": len(first["correct"][INSIDE]),
+        "samples": len(first["correct"][INSIDE][0]),
         "tuned": any(out.glob("*-trial-*.json")),
         "updates": first["config"]["midtrain"]["estep"]["updates"] + first["config"]["midtrain"]["mstep"]["updates"],
         "rows": rows,
@@ -147,23 +160,25 @@ def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
 def table(record: dict[str, Any]) -> str:
     """The record as a Markdown table with a sentence before it."""
     rates = "learning rates chosen on validation" if record["tuned"] else "one learning rate for all"
-    lines = [
-        f"{record['tasks']} held-out tasks, {record['samples']} programs each, {len(record['seeds'])} seeds, "
-        f"{record['updates']} updates for every arm, fp32 computation, {rates}.",
-        "",
-        "| weights | arm | learning rate | pass@1 | by seed | less fp32 [95 %, seeds and tasks] | seconds |",
-        "|---" * 7 + "|",
-    ]
+    splits = list(record["rows"][0]["scores"])
+    columns = ["weights", "arm", "learning rate"]
+    for split in splits:
+        columns += [f"{split}: pass@1", "by seed", "less fp32 [95 %, seeds and tasks]"]
+    rows = []
     for row in record["rows"]:
-        less = row["less_fp32"]
-        same = row["variant"] == "fp32"
-        difference = "" if same else f"{less['mean']:+.1%} [{less['low']:+.1%}, {less['high']:+.1%}]"
-        seeds = ", ".join(f"{value:.1%}" for value in row["by_seed"])
-        lines.append(
-            f"| {row['variant']} | {row['method'].upper()} | {row['learning_rate']:g} | {row['pass@1']:.1%} | {seeds} "
-            f"| {difference} | {row['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
+        cells = [row["variant"], row["method"].upper(), f"{row['learning_rate']:g}"]
+        for split in splits:
+            found = row["scores"][split]
+            less = found["less_fp32"]
+            cells += [f"{found['pass@1']:.1%}", ", ".join(f"{value:.1%}" for value in found["by_seed"])]
+            same = row["variant"] == "fp32"
+            cells += ["" if same else f"{less['mean']:+.1%} [{less['low']:+.1%}, {less['high']:+.1%}]"]
+        rows.append([*cells, f"{row['seconds']:.0f}"])
+    told = (
+        f"{record['tasks']} held-out tasks each, {record['samples']} programs a task, {len(record['seeds'])} seeds, "
+        f"{record['updates']} updates for every arm, fp32 computation, {rates}."
+    )
+    return told + "\n\n" + cells_table([*columns, "seconds"], rows)
 
 
 def fill(page: Path, record: dict[str, Any]) -> None:
@@ -180,10 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the arms' records")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="M-step learning rates to try")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3], help="M-step learning rates to try")
     parser.add_argument("--tune", action="store_true", help="run the trials instead of the arms")
-    parser.add_argument("--tasks", type=int, help="test tasks; default: all")
-    parser.add_argument("--validation", type=int, default=60, help="validation tasks")
+    parser.add_argument("--tasks", type=int, default=64, help="tasks to score on, of either kind")
+    parser.add_argument("--validation", type=int, default=30, help="validation tasks")
     parser.add_argument("--estep", type=int, help="E-step updates; default: those of the demo")
     parser.add_argument("--mstep", type=int, help="M-step updates; default: those of the demo")
     parser.add_argument("--rounds", type=int, default=2, help="EM rounds")
