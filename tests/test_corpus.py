@@ -184,4 +184,4 @@ def test_one_file_cannot_be_split(tmp_path, capsys):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "only.py").write_text("def f(x):\n    return x\n\n\ndef g(x):\n    return x + 1\n")
     assert main(["midtrain", "--data", str(tmp_path / "code"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
-    assert "whole files are held out): add programs or give --heldout" in capsys.readouterr().err
+    assert "whole files are held out, and" in capsys.readouterr().err

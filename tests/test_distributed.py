@@ -142,7 +142,7 @@ def test_a_grpo_update_is_that_of_one_process(name, exact, small_tokenizer, tmp_
 
     def work():
         run = Standing(config, copy.deepcopy(exact), small_tokenizer, TASKS)
-        groups, _ = run.draw(judge)
+        groups, *_ = run.draw(judge)
         assert any(group.informative for group in groups)
         return flat(run.grpo.model), run.grpo.update(groups, measure_kl=True)
 

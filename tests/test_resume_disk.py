@@ -138,7 +138,7 @@ def test_a_folder_that_becomes_read_only(disk, tiny_thinker, small_tokenizer):
 def test_a_read_only_place_is_named_before_training(disk, tmp_path, capsys):
     folder, remount = disk
     assert remount("ro")
-    (tmp_path / "a.jsonl").write_text('{"code": "x = 1"}\n' * 3)
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"code": "x = {i}"}}\n' for i in range(3)))
     assert main(["midtrain", "--data", str(tmp_path / "a.jsonl"), "--out", str(folder / "run"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "cannot be made: Read-only file system; choose another --out" in error and "Traceback" not in error
@@ -166,7 +166,7 @@ def test_a_writer_that_fails_anywhere_leaves_the_last_checkpoint(tiny_thinker, s
 
 def test_a_file_in_the_way_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    (tmp_path / "a.jsonl").write_text('{"code": "x = 1"}\n' * 3)
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"code": "x = {i}"}}\n' for i in range(3)))
     for out in ("file", "file/run"):
         assert main(["midtrain", "--data", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / out)]) == 2
         assert str(tmp_path / out) in capsys.readouterr().err

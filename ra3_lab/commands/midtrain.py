@@ -119,8 +119,8 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
         test, _ = _read(given["heldout"], given["heldout_ids"], given["language"], tokenizer, limit)
     if not training:
         raise ValueError(
-            f"{given['data']}: no program is left to train on (whole files are held out): add programs or give "
-            "--heldout."
+            f"{given['data']}: no program is left to train on (whole files are held out, and what is the same as a "
+            "held-out program is left out): add programs or give --heldout."
         )
     inputs = {
         "programs": len(training),
