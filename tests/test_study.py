@@ -201,6 +201,14 @@ def test_bad_specs_are_refused_before_anything_is_trained(changes, message):
         spec(**changes)
 
 
+def test_the_documented_study_is_one(repo_root, tmp_path):
+    text = (repo_root / "docs" / "study.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "dear.toml").write_text(text)
+    found = load_spec(tmp_path / "dear.toml")
+    assert [found.settings(arm, 0).estep.cost for arm in found.arms] == [0.05, 1.0]
+    assert found.pairs == (("dear", "cheap"),) and found.midtrain.mstep.updates == 100
+
+
 def test_an_unknown_study_is_named():
     with pytest.raises(ValueError, match=r"no study called 'mian'.*main"):
         load_spec("mian")
