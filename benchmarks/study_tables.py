@@ -16,14 +16,15 @@ from ra3_lab.study.strata import lines_per_step, stratify
 from ra3_lab.tasks.pipelines import load_split
 
 
-def _summary(folder: str, split: str) -> dict[str, Any]:
-    """A study of `data/studies/` summed up from its records."""
-    return summarise_seeds(seed_records(read_study(RESULTS / folder), split), load_spec(folder).pairs)
+def _summary(folder: str) -> dict[str, Any]:
+    """A study of `data/studies/` summed up from its records, on its first split."""
+    spec = load_spec(folder)
+    return summarise_seeds(seed_records(read_study(RESULTS / folder), spec.splits[0]), spec.pairs)
 
 
-def arms(folder: str, split: str) -> str:
-    """pass@1 of every arm of a study on a split."""
-    found = _summary(folder, split)["arms"]
+def arms(folder: str) -> str:
+    """pass@1 of every arm of a study."""
+    found = _summary(folder)["arms"]
     rows = []
     for arm in in_order(found):
         row = found[arm]
@@ -53,7 +54,7 @@ def arms(folder: str, split: str) -> str:
 
 def overview() -> str:
     """The final comparison in short, and what GRPO makes of each start."""
-    found = _summary("final", "final")["arms"]
+    found = _summary("final")["arms"]
     after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
     rows = []
     for arm in in_order(found):
@@ -67,9 +68,9 @@ def overview() -> str:
     return table([*columns, "after 36 updates of RLVR (validation)"], rows)
 
 
-def differences(folder: str, split: str) -> str:
+def differences(folder: str) -> str:
     """Paired differences, those whose interval holds 0 first."""
-    found = _summary(folder, split)["differences"]
+    found = _summary(folder)["differences"]
     rows = [
         [
             f"{arm_label(d['a'])} - {arm_label(d['b'])}",
@@ -82,9 +83,9 @@ def differences(folder: str, split: str) -> str:
     return table(["difference", "points of pass@1", "95 % interval (seeds and tasks)", ""], rows)
 
 
-def latents(folder: str, split: str) -> str:
+def latents(folder: str) -> str:
     """The latents of base and RA3 against the truth, mean over seeds."""
-    found = _summary(folder, split)["segmentation"]
+    found = _summary(folder)["segmentation"]
     keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "duration", "tokens_per_thought")
     rows = [
         [arm_label(arm), *("" if row[key] is None else f"{row[key]:.2f}" for key in keys)] for arm, row in found.items()

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import rlvr_tables as rlvr
 import speed_tables as speed
 import study_tables as study
 import tyro
 from cells import ROOT
+
+from ra3_lab.study import spec_names
 
 PAGES = (
     ROOT / "README.md",
@@ -27,13 +30,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "overview": study.overview,
     "base": study.base,
     "tuning": lambda: study.trials("tuning"),
-    "main arms": lambda: study.arms("main", "test"),
-    "main differences": lambda: study.differences("main", "test"),
-    "main latents": lambda: study.latents("main", "test"),
+    "main latents": lambda: study.latents("main"),
     "main discovery": lambda: study.discovery("main"),
-    "final arms": lambda: study.arms("final", "final"),
-    "final differences": lambda: study.differences("final", "final"),
-    "final latents": lambda: study.latents("final", "final"),
+    "final latents": lambda: study.latents("final"),
     "final runs": lambda: study.runs("final", "final"),
     "final blocks": lambda: study.block_length("final", "final"),
     "final cross entropy": lambda: study.cross_entropy("final"),
@@ -49,6 +48,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "lengths": study.lengths,
     "four bit curve": rlvr.four_bit_curve,
 }
+for name in spec_names():
+    TABLES[f"{name} arms"] = partial(study.arms, name)
+    TABLES[f"{name} differences"] = partial(study.differences, name)
 
 
 def filled(page: str) -> str:
@@ -57,7 +59,7 @@ def filled(page: str) -> str:
     def one(match: re.Match) -> str:
         return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
 
-    return re.sub(r"<!-- ([a-z ]+) -->\n.*?<!-- end -->", one, page, flags=re.DOTALL)
+    return re.sub(r"<!-- ([a-z_ ]+) -->\n.*?<!-- end -->", one, page, flags=re.DOTALL)
 
 
 def main(check: bool = False) -> int:
