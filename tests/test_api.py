@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import re
@@ -96,11 +97,20 @@ def test_a_kept_run_goes_on_and_a_finished_one_comes_back(tiny_thinker, small_to
 
 
 def test_evaluate_gives_nats_per_line_and_rises_with_k(tiny_thinker, small_tokenizer):
-    found = ra3_lab.evaluate(tiny_thinker, small_tokenizer, TRACES, k=(1, 16), precision="fp32")
-    assert found["lines"] == 10 and -100 < found["no_thought"] < 0
-    assert found["k16"] > found["k1"]
+    reader = copy.deepcopy(tiny_thinker)
+    for (
+        weight
+    ) in reader.model.layers.parameters():  # in the fixture thoughts change the code's likelihood hardly at all
+        weight.data *= 5 if weight.ndim > 1 else 1
+
+    def evaluated(seed: int) -> dict:
+        return ra3_lab.evaluate(reader, small_tokenizer, TRACES, k=(1, 16), seed=seed, precision="fp32")
+
+    found = [evaluated(seed) for seed in range(4)]
+    assert found[0]["lines"] == 10 and -100 < found[0]["no_thought"] < 0
+    assert sum(one["k16"] - one["k1"] for one in found) > 0, "on average"
     importlib.import_module("ra3_lab.evaluate.passk")  # importing the package's modules changes nothing
-    assert ra3_lab.evaluate(tiny_thinker, small_tokenizer, TRACES, k=(1, 16), precision="fp32") == found
+    assert evaluated(0) == found[0]
 
 
 @pytest.mark.parametrize(
