@@ -63,7 +63,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
         if code is None:
             raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
         prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
-        yield str(row.get("task_id", f"{path.name}:{number}")), *(part.replace("\r\n", "\n") for part in (code, prompt))
+        code, prompt = (part.replace("\r\n", "\n") for part in (code, prompt))
+        yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
 
 
 def _add_jsonl(corpus: Corpus, path: Path, ids: tuple[int, int] | None, language: Language) -> None:
