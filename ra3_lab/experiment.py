@@ -24,6 +24,7 @@ from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import in_hindsight, score_traces
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
+from ra3_lab.models.sampling import VALIDATING, WATCHING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import Task, load_split
@@ -71,7 +72,7 @@ def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfi
 
     def look(q: Any, pi: Any) -> dict:
         engine = engine_of(q, config.precision, config.estep.engine)
-        rollouts = sample_latents(engine, tokenizer, traces, how, config.seed, 2_000_000)
+        rollouts = sample_latents(engine, tokenizer, traces, how, config.seed, WATCHING)
         rollouts = [in_hindsight(rollout) for rollout in rollouts] if config.estep.hindsight else rollouts
         scored = score_traces(pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision)
         line = float(scored.line.sum()) / len(traces)
@@ -166,7 +167,7 @@ def run_arm(
 
     def validate(candidate: Any) -> float:
         scores = evaluate_programs(
-            candidate, tokenizer, tasks.validation, 2, config.temperature, config.seed, precision
+            candidate, tokenizer, tasks.validation, 2, config.temperature, config.seed, precision, update=VALIDATING
         )
         return float(scores.correct.mean())
 

@@ -18,6 +18,7 @@ from ra3_lab.evaluate.segmentation import (
 from ra3_lab.midtrain.estep import in_hindsight
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
+from ra3_lab.models.sampling import MEASURING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.tasks.pipelines import Task
 from ra3_lab.trace import Trace
@@ -87,6 +88,8 @@ def evaluate_latents(
     """Sample latents for the tasks' solutions and describe them. `longest`: most tokens of a thought; `hindsight`: each
     thought was drawn after the line it explains, before which it then counts."""
     how = LatentSampling(temperature, longest)
-    rollouts = sample_latents(engine_of(model, precision), tokenizer, [trace_of(t) for t in tasks], how, seed, 0)
+    rollouts = sample_latents(
+        engine_of(model, precision), tokenizer, [trace_of(t) for t in tasks], how, seed, MEASURING
+    )
     rollouts = [in_hindsight(rollout) for rollout in rollouts] if hindsight else rollouts
     return describe_latents(rollouts, tasks), rollouts
