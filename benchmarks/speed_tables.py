@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from cells import RESULTS, table
 
 from ra3_lab.runs import read_json
@@ -52,3 +54,22 @@ def judging() -> str:
         passed = f"{row['passed'][0]}/{found['programs']}"
         rows.append([name, f"{row['programs_per_second']:.1f}", f"{row['cpu_ms_per_program']:.2f}", passed, ratios])
     return table(["medians", "programs/s", "CPU ms each", "passed", "times as fast as"], rows)
+
+
+def updates() -> str:
+    """One M-step update of each variant beside LoRA on float weights."""
+    rows = [
+        [row["name"], f"{median(row['seconds']):.2f}", f"{row['ratio']:.2f}"]
+        for row in read_json(RESULTS / "qlora.json")["rows"]
+    ]
+    return table(["variant", "CPU seconds an update", "times LoRA on float weights"], rows)
+
+
+def peaks() -> str:
+    """The memory plan beside measured peaks."""
+    rows = [
+        [row["name"], f"{row['measured'] / 1e6:,.0f}", f"{row['planned'] / 1e6:,.0f}", row["stage"]]
+        + [f"{100 * row['off']:+.1f} %"]
+        for row in read_json(RESULTS / "plan.json")["settings"]
+    ]
+    return table(["setting", "measured peak, MB", "planned, MB", "stage", "off by"], rows)

@@ -23,7 +23,7 @@ from ra3_lab.study import spec_names
 PAGES = (
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "single_gpu", "study")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("results", "rlvr", "single_gpu", "study", "variants")),
 )
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -43,6 +43,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "decoding": speed.decoding,
     "steps": speed.steps,
     "judging": speed.judging,
+    "updates": speed.updates,
+    "peaks": speed.peaks,
     "equal time": rlvr.equal_time,
     "choices": study.choices,
     "lengths": study.lengths,

@@ -25,7 +25,6 @@ from ra3_lab.models.scoring import chunk_of
 from ra3_lab.models.variants import Variant
 
 GB = 1_000_000_000
-_LOGITS_COPIES = 5  # logits, the same over the temperature, their exponentials, two gradients: at the worst moment
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,8 @@ def stages(shape: Shape, variant: Variant, job: Job, size: int = 4) -> list[Stag
         base["reference"] = shape.parameters * small if not variant.adapted else trained * 4
     held = {**base, "optimiser": copies * trained * moments}
     tokens = job.tokens_at_once
-    chunk = min(tokens, chunk_of(shape.vocabulary)) * shape.vocabulary * 4.0
+    # at the worst moment logits and their logarithms, in the E-step also the logits over the temperature
+    logits = (2 + job.rl) * min(tokens, chunk_of(shape.vocabulary)) * shape.vocabulary * 4.0
     kept = shape.layers * shape.kept(variant)
     if variant.checkpointing:
         kept = shape.layers * shape.hidden + shape.kept(variant)
@@ -189,7 +189,7 @@ def stages(shape: Shape, variant: Variant, job: Job, size: int = 4) -> list[Stag
         **held,
         "gradients": trained * 4.0,
         "activations": tokens * (kept + 3 * shape.hidden) * size,
-        "logits": _LOGITS_COPIES * chunk,
+        "logits": logits,
     }
     found = [Stage("load", base)]
     if job.rl:
@@ -198,7 +198,7 @@ def stages(shape: Shape, variant: Variant, job: Job, size: int = 4) -> list[Stag
         cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * job.rows * job.length * size
         found.append(Stage("rollout", {**held, "decoder": snapshot, "key/value cache": 1.25 * cache}))
         passing = tokens * (3 * shape.intermediate + 6 * shape.hidden) * size
-        found.append(Stage("score", {**held, "passing through": passing, "logits": 3 * chunk}))
+        found.append(Stage("score", {**held, "passing through": passing, "logits": logits}))
     return [*found, Stage("update", update)]
 
 
