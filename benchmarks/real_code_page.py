@@ -32,7 +32,7 @@ def figures(record: Mapping[str, Any]) -> str:
     doubt = (
         "over the held-out functions (one training seed, so they do not speak of another run)"
         if len(seeds) == 1
-        else f"over {len(seeds)} training seeds and the held-out programs (with so few seeds the least doubt there is)"
+        else f"over {len(seeds)} training seeds and the held-out programs"
     )
     by_seed = ("by seed",) if len(seeds) > 1 else ()
     parts = [
