@@ -56,7 +56,8 @@ def settings(arguments: argparse.Namespace, variant: Variant, seed: int, rate: f
     """The demo's experiment with this variant, seed and learning rate, at the sizes asked for."""
     base = demo_experiment(seed)
     given = base.midtrain
-    estep = replace(given.estep, updates=arguments.estep or given.estep.updates, learning_rate=rate / 5)
+    updates = arguments.estep or given.estep.updates
+    estep = replace(given.estep, updates=updates, learning_rate=rate * arguments.estep_share)
     mstep = replace(given.mstep, updates=arguments.mstep or given.mstep.updates, learning_rate=rate)
     midtrain = replace(given, variant=variant, estep=estep, mstep=mstep, precision="fp32", rounds=arguments.rounds)
     return replace(base, midtrain=midtrain, tasks=arguments.tasks, validation_tasks=arguments.validation)
@@ -196,6 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the arms' records")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3], help="M-step learning rates to try")
+    parser.add_argument("--estep-share", type=float, default=0.2, help="the E-step's rate as a share of the M-step's")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--tune", action="store_true", help="run the trials instead of the arms")
     parser.add_argument("--tasks", type=int, default=64, help="tasks to score on, of either kind")
     parser.add_argument("--validation", type=int, default=30, help="validation tasks")
@@ -218,14 +221,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     model = load_model("embedded", "cpu")
     if arguments.tune:
-        for name in VARIANTS:
+        for name in arguments.variants:
             for method in METHODS:
                 for rate in arguments.rates:
                     path = file_of(arguments.out, name, method, f"trial-{rate:g}")
                     train(arguments, name, method, TUNING_SEED, rate, path, model)
         return 0
     for seed in arguments.seeds:
-        for name in VARIANTS:
+        for name in arguments.variants:
             for method in METHODS:
                 rate = best_rate(arguments.out, name, method, arguments.rates)
                 path = file_of(arguments.out, name, method, f"seed{seed}")
