@@ -41,8 +41,8 @@ def run_study(
     for number, (arm, seed) in enumerate(wanted, 1):
         made_by, weights = json.loads(json.dumps(plain(spec.fingerprint(arm, seed)))), base_weights(arm)
         if (arm.name, seed) in done:
-            same = _as_now(done[arm.name, seed]["made_by"]) == made_by
-            if not same or done[arm.name, seed].get("weights", weights) != weights:
+            same, before = _as_now(done[arm.name, seed]["made_by"]) == made_by, done[arm.name, seed].get("weights")
+            if not same or (before and weights and before != weights):
                 what = f"from other weights of {arm.model}" if same else "with other settings"
                 raise ValueError(
                     f"{path} holds arm {arm.name!r} at seed {seed} run {what}: rename the arm, or choose another --out."
@@ -74,9 +74,10 @@ def _as_now(made_by: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(plain({**made_by, "config": asdict(config)})))
 
 
-def base_weights(arm: ArmSpec) -> str:
-    """Digest of the weights that an arm starts from."""
-    return weights_digest(embedded_model_dir() if arm.model == "embedded" else Path(arm.model))
+def base_weights(arm: ArmSpec) -> str | None:
+    """Digest of the weights that an arm starts from; None where they are not in a folder here."""
+    folder = embedded_model_dir() if arm.model == "embedded" else Path(arm.model)
+    return weights_digest(folder) if any(folder.glob("*.safetensors")) else None
 
 
 def model_folder(out: Path, arm: str, seed: int) -> Path:
