@@ -2,7 +2,7 @@
 
 The test split is drawn from the teacher's secret, with the difficulty of the shipped test split and none of its
 programs. All submissions, and the embedded base beside them, get the same tasks and the same random numbers; gains are
-paired by task, with intervals by bootstrap over tasks. One training run stands behind each row: the intervals say
+paired by task, with intervals over tasks. One training run stands behind each row: the intervals say
 nothing about another seed. Places whose difference from the first may be chance are marked.
 
 Programs written by a student's weights are hostile programs: they run in the sandbox, and never where none holds.
