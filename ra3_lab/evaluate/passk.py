@@ -125,7 +125,7 @@ def paired_difference_ci(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Int
         half^2 = (t_S^2 MS_seeds + t_T^2 max(MS_tasks - MS_rest, 0)) / (S T).
 
     The sum of the two parts in squares is a little cautious. A bootstrap over a handful of seeds would be far too
-    narrow: with three seeds its 95 % interval holds the truth 77 times of 100 (tests/test_passk.py simulates both).
+    narrow: with three seeds its 95 % interval holds the truth 84 times of 100 (tests/test_passk.py simulates both).
     With one seed the interval is over tasks only, and says nothing about another training run. ValueError when
     shapes differ or are not two-dimensional, for NaN and for a bad level.
 
