@@ -56,6 +56,8 @@ def test_a_directory_that_is_no_model(tmp_path):
         load_model(tmp_path, "cpu")
     with pytest.raises(FileNotFoundError, match="nowhere is no model directory"):
         load_model(tmp_path / "nowhere", "cpu")
+    with pytest.raises(FileNotFoundError, match="runs/nowhere/model is no model directory"):
+        load_model("runs/nowhere/model", "cpu")  # no hub name has two slashes
 
 
 def test_a_model_comes_back_as_saved_and_is_never_overwritten(model, small_tokenizer, tmp_path):

@@ -122,6 +122,12 @@ def test_finished_arms_are_not_mixed_with_another_base(finished, monkeypatch):
         run_study(spec(), out, lambda text: None)
 
 
+def test_a_base_that_is_not_there_is_named_before_anything_is_trained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="runs/bases/0/model is no model directory"):
+        run_study(load_spec("bases"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_latents_of_one_action_are_not_described_line_by_line(finished):
     described = {record["arm"]: record["latents"] is not None for record in finished[1]}
     assert described == {"base": True, "ntp": False, "ra3": True, "answer": False}

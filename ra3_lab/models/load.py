@@ -33,6 +33,23 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} is unknown: use auto, cpu or cuda.") from error
 
 
+def located(source: str | Path) -> str:
+    """The directory or hub name that a model's name stands for. Raises FileNotFoundError for a path, which a hub name
+    (owner/name) cannot be, that is no model directory."""
+    if str(source) == "embedded":
+        from ra3_lab.resources import embedded_model_dir
+
+        return str(embedded_model_dir())
+    name = resolve(source)
+    path = Path(name)
+    local = path.exists() or name.startswith((".", "/", "~")) or len(path.parts) > 2
+    if local and not (path / "config.json").exists():
+        raise FileNotFoundError(
+            f"{name} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name."
+        )
+    return name
+
+
 def load_model(
     source: str | Path, device: str = "auto", variant: Storage | None = None, seed: int = 0
 ) -> tuple[Any, LineTokenizer]:
@@ -50,17 +67,9 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    if str(source) == "embedded":
-        from ra3_lab.resources import embedded_model_dir
-
-        source = embedded_model_dir()
     place = pick_device(device)
-    source = resolve(source)
+    source = located(source)
     path = Path(source)
-    if (path.exists() or str(source).startswith((".", "/", "~"))) and not (path / "config.json").exists():
-        raise FileNotFoundError(
-            f"{source} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name."
-        )
     tokenizer = load_tokenizer(source)
     if path.exists():
         logging.disable_progress_bar()  # a local load takes a moment; a download keeps its bar

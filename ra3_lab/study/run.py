@@ -12,7 +12,7 @@ from typing import Any
 
 from ra3_lab.config import load_config
 from ra3_lab.experiment import ArmResult, ExperimentConfig, field_of, pick, run_arm
-from ra3_lab.models.load import load_model, save_model
+from ra3_lab.models.load import load_model, located, save_model
 from ra3_lab.records import weights_digest
 from ra3_lab.resources import embedded_model_dir
 from ra3_lab.runs import JsonLines, read_jsonl, write_json
@@ -30,8 +30,10 @@ def run_study(
 
     `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
     an arm of this name that was run with other settings or from other weights (a base trained anew at its place), or
-    whose model was to be kept and is not there.
+    whose model was to be kept and is not there, and FileNotFoundError for an arm's model directory that is not there.
     """
+    for arm in spec.arms:
+        located(arm.model)
     path = made_directory(out) / RECORDS
     _drop_torn_line(path)
     records = read_study(out)
