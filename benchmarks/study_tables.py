@@ -16,7 +16,7 @@ from ra3_lab.study.strata import lines_per_step, stratify
 from ra3_lab.tasks.pipelines import load_split
 
 
-def _summary(folder: str) -> dict[str, Any]:
+def summary(folder: str) -> dict[str, Any]:
     """A study of `data/studies/` summed up from its records, on its first split."""
     spec = load_spec(folder)
     return summarise_seeds(seed_records(read_study(RESULTS / folder), spec.splits[0]), spec.pairs)
@@ -24,7 +24,7 @@ def _summary(folder: str) -> dict[str, Any]:
 
 def arms(folder: str) -> str:
     """pass@1 of every arm of a study."""
-    found = _summary(folder)["arms"]
+    found = summary(folder)["arms"]
     rows = []
     for arm in in_order(found):
         row = found[arm]
@@ -54,7 +54,7 @@ def arms(folder: str) -> str:
 
 def overview() -> str:
     """The final comparison in short, and what GRPO makes of each start."""
-    found = _summary("final")["arms"]
+    found = summary("final")["arms"]
     after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
     rows = []
     for arm in in_order(found):
@@ -70,7 +70,7 @@ def overview() -> str:
 
 def differences(folder: str) -> str:
     """Paired differences, those whose interval holds 0 first."""
-    found = _summary(folder)["differences"]
+    found = summary(folder)["differences"]
     rows = [
         [
             f"{arm_label(d['a'])} - {arm_label(d['b'])}",
@@ -85,7 +85,7 @@ def differences(folder: str) -> str:
 
 def latents(folder: str) -> str:
     """The latents of base and RA3 against the truth, mean over seeds."""
-    found = _summary(folder)["segmentation"]
+    found = summary(folder)["segmentation"]
     keys = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "duration", "tokens_per_thought")
     rows = [
         [arm_label(arm), *("" if row[key] is None else f"{row[key]:.2f}" for key in keys)] for arm, row in found.items()

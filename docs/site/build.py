@@ -25,6 +25,7 @@ PAGES = (
     "LICENSE",
     "docs/*.md",
     "docs/course/*.md",
+    "docs/figures/*.svg",
     "notebooks/*.ipynb",
     "notebooks/README.md",
     "data/**/README.md",

@@ -1,0 +1,150 @@
+"""Draw the pictures of docs/ from the records of studies and benchmarks, as SVG that reads on light and dark pages.
+
+    python benchmarks/figures.py            # draws docs/figures/*.svg anew where a record changed; needs Chromium
+    python benchmarks/figures.py --check    # status 1 where a picture is not what the records say; needs no browser
+
+A picture carries a digest of the figure that it was drawn from, by which both know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import plotly.graph_objects as go
+import study_tables as study
+import tyro
+from cells import RESULTS, ROOT, percent
+from plotly.offline import get_plotlyjs
+
+from ra3_lab.explore.figures import STYLES, dress
+from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.rlvr.curves import over_seeds
+from ra3_lab.runs import read_json
+
+FOLDER = ROOT / "docs" / "figures"
+WIDTH = 760
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def final() -> go.Figure:
+    """pass@1 of every seed, and the mean over seeds with its interval."""
+    found = study.summary("final")["arms"]
+    figure, arms = go.Figure(), in_order(found)[::-1]
+    for arm in arms:
+        color, marker, _ = STYLES[arm]
+        values = [100 * value for value in found[arm]["by_seed"]]
+        mean, low, high = over_seeds(values)
+        name = arm_label(arm)
+        dots = {"symbol": marker, "size": 9, "color": color, "opacity": 0.6}
+        bar = {"type": "data", "array": [high - mean], "arrayminus": [mean - low], "color": color, "thickness": 2}
+        figure.add_trace(go.Scatter(x=values, y=[name] * len(values), mode="markers", marker=dots))
+        line = {"symbol": "line-ns", "size": 22, "line": {"color": color, "width": 3}}
+        figure.add_trace(go.Scatter(x=[mean], y=[name], mode="markers", marker=line, error_x=bar))
+    figure.update_xaxes(title="pass@1 on tasks longer than those of mid-training (%)", rangemode="tozero")
+    best = max(found[arm]["pass@1"] for arm in found if arm != "ra3")
+    title = f"RA3 passes {percent(found['ra3']['pass@1'])}, no other arm more than {percent(best)}"
+    return _dressed(figure, title, 270).update_layout(showlegend=False, margin_t=44)
+
+
+def lengths() -> go.Figure:
+    """pass@1 by number of steps, every seed and the mean."""
+    record = read_json(RESULTS / "lengths.json")
+    samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
+    steps = list(range(fewest, most + 1))
+    figure = go.Figure()
+    for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
+        rows = [row["steps"] for row in record["rows"] if row["arm"] == arm]
+        _lines(
+            figure, arm, steps, [[100 * float(np.mean(row[str(n)]["passed"])) / samples for n in steps] for row in rows]
+        )
+    figure.add_vrect(x0=4.5, x1=7.5, fillcolor="rgba(128,128,128,0.15)", line_width=0)
+    figure.add_annotation(x=6, y=103, text="lengths of mid-training", showarrow=False)
+    figure.update_xaxes(title="steps in the pipeline", dtick=1)
+    figure.update_yaxes(title="pass@1 (%)", range=[0, 107])
+    return _dressed(figure, "RA3 carries over to longer programs; next-token prediction does not", 400)
+
+
+def learning() -> go.Figure:
+    """Validation over updates of GRPO, every seed and the mean."""
+    runs = read_json(RESULTS / "learning.json")["runs"]
+    figure = go.Figure()
+    for arm in in_order(runs):
+        updates = [update for update, _ in runs[arm][0]["validation"]]
+        _lines(figure, arm, updates, [[100 * value for _, value in run["validation"]] for run in runs[arm]])
+    figure.update_xaxes(title="updates of GRPO", dtick=9)
+    figure.update_yaxes(title="validation pass@1 (%)", rangemode="tozero")
+    return _dressed(figure, "At equal updates RL starts and ends highest from RA3", 400)
+
+
+def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
+    """The common look, with room for the legend under the title."""
+    return dress(figure, title, height).update_layout(margin_t=76, title_x=0.01, title_y=0.97, title_yanchor="top")
+
+
+def _lines(figure: go.Figure, arm: str, x: Sequence[float], seeds: Sequence[Sequence[float]]) -> None:
+    """A thin line for every seed, and a thick one with markers for their mean."""
+    color, marker, dash = STYLES[arm]
+    for values in seeds:
+        thin = {"color": color, "width": 1}
+        figure.add_trace(go.Scatter(x=x, y=values, mode="lines", line=thin, opacity=0.6, showlegend=False))
+    thick = {"color": color, "dash": dash, "width": 2.5}
+    dots = {"symbol": marker, "size": 9, "color": color}
+    y = np.mean(seeds, axis=0).tolist()
+    figure.add_trace(go.Scatter(x=x, y=y, name=arm_label(arm), mode="lines+markers", line=thick, marker=dots))
+
+
+FIGURES: dict[str, Callable[[], go.Figure]] = {"final": final, "lengths": lengths, "learning": learning}
+
+
+def digest(figure: go.Figure) -> str:
+    """What tells a figure from another; a last digit that another processor rounds otherwise does not."""
+    plain = json.loads(figure.to_json(), parse_float=lambda text: round(float(text), 6))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def draw(figures: dict[str, go.Figure]) -> None:
+    """Have Chromium draw the figures into files."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        page = browser.new_page()
+        page.set_content(f"<!DOCTYPE html><body><script>{get_plotlyjs()}</script></body>")
+        for name, figure in figures.items():
+            url = page.evaluate(
+                "([figure, size]) => Plotly.toImage(figure, {format: 'svg', ...size})",
+                [json.loads(figure.to_json()), {"width": WIDTH, "height": figure.layout.height}],
+            )
+            svg = unquote(url.partition(",")[2])
+            FOLDER.mkdir(exist_ok=True)
+            (FOLDER / f"{name}.svg").write_text(f"{svg}\n<!-- {digest(figure)} -->\n", encoding="utf-8")
+        browser.close()
+
+
+def main(check: bool = False) -> int:
+    """Draw what is not drawn yet as the records say it, or compare.
+
+    Args:
+        check: Draw nothing; status 1 where a picture differs.
+    """
+    stale: dict[str, Any] = {}
+    for name, make in FIGURES.items():
+        file, figure = FOLDER / f"{name}.svg", make()
+        if not (file.exists() and digest(figure) in file.read_text(encoding="utf-8")):
+            stale[name] = figure
+    if check and stale:
+        print(f"not what the records say: {', '.join(stale)}; run python benchmarks/figures.py")
+    elif stale:
+        draw(stale)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    raise SystemExit(tyro.cli(main))
