@@ -57,17 +57,21 @@ def lengths() -> go.Figure:
     record = read_json(RESULTS / "lengths.json")
     samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
     steps = list(range(fewest, most + 1))
-    figure = go.Figure()
+    figure, at_eight = go.Figure(), {}
     for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
         rows = [row["steps"] for row in record["rows"] if row["arm"] == arm]
-        _lines(
-            figure, arm, steps, [[100 * float(np.mean(row[str(n)]["passed"])) / samples for n in steps] for row in rows]
-        )
+        seeds = [[100 * float(np.mean(row[str(n)]["passed"])) / samples for n in steps] for row in rows]
+        at_eight[arm] = [values[steps.index(8)] for values in seeds]
+        _lines(figure, arm, steps, seeds)
     figure.add_vrect(x0=4.5, x1=7.5, fillcolor="rgba(128,128,128,0.15)", line_width=0)
     figure.add_annotation(x=6, y=103, text="lengths of mid-training", showarrow=False)
     figure.update_xaxes(title="steps in the pipeline", dtick=1)
     figure.update_yaxes(title="pass@1 (%)", range=[0, 107])
-    return _dressed(figure, "RA3 carries over to longer programs; next-token prediction does not", 400)
+    beyond = {arm: percent(float(np.mean(values)) / 100) for arm, values in at_eight.items()}
+    title = (
+        f"At 8 steps, one beyond mid-training, RA3 passes {beyond['ra3']}, prior {beyond['prior']}, NTP {beyond['ntp']}"
+    )
+    return _dressed(figure, title, 400)
 
 
 def learning() -> go.Figure:
@@ -79,7 +83,11 @@ def learning() -> go.Figure:
         _lines(figure, arm, updates, [[100 * value for _, value in run["validation"]] for run in runs[arm]])
     figure.update_xaxes(title="updates of GRPO", dtick=9)
     figure.update_yaxes(title="validation pass@1 (%)", rangemode="tozero")
-    return _dressed(figure, "At equal updates RL starts and ends highest from RA3", 400)
+    ends = {
+        arm: percent(float(np.mean([run["validation"][-1][1] for run in runs[arm]]))) for arm in in_order(runs)[::-1]
+    }
+    title = "After RLVR: " + ", ".join(f"{arm_label(arm)} {value}" for arm, value in ends.items())
+    return _dressed(figure, title, 400)
 
 
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
