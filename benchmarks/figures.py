@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -29,27 +30,31 @@ from ra3_lab.runs import read_json
 
 FOLDER = ROOT / "docs" / "figures"
 WIDTH = 760
+OTHER = ("#CC79A7", "triangle-up", "longdash")
+"""The look of an arm that has none of its own."""
+LONGER = "tasks longer than those of mid-training"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-def final() -> go.Figure:
-    """pass@1 of every seed, and the mean over seeds with its interval."""
-    found = study.summary("final")["arms"]
+def passes(name: str, test: str) -> go.Figure:
+    """pass@1 of every arm of a study at every seed, and the mean over seeds with its interval."""
+    found = study.summary(name)["arms"]
     figure, arms = go.Figure(), in_order(found)[::-1]
     for arm in arms:
-        color, marker, _ = STYLES[arm]
+        color, marker, _ = STYLES.get(arm, OTHER)
         values = [100 * value for value in found[arm]["by_seed"]]
         mean, low, high = over_seeds(values)
-        name = arm_label(arm)
-        dots = {"symbol": marker, "size": 9, "color": color, "opacity": 0.6}
+        y, dots = arm_label(arm), {"symbol": marker, "size": 9, "color": color, "opacity": 0.6}
         bar = {"type": "data", "array": [high - mean], "arrayminus": [mean - low], "color": color, "thickness": 2}
-        figure.add_trace(go.Scatter(x=values, y=[name] * len(values), mode="markers", marker=dots))
+        figure.add_trace(go.Scatter(x=values, y=[y] * len(values), mode="markers", marker=dots))
         line = {"symbol": "line-ns", "size": 22, "line": {"color": color, "width": 3}}
-        figure.add_trace(go.Scatter(x=[mean], y=[name], mode="markers", marker=line, error_x=bar))
-    figure.update_xaxes(title="pass@1 on tasks longer than those of mid-training (%)", rangemode="tozero")
-    best = max(found[arm]["pass@1"] for arm in found if arm != "ra3")
-    title = f"RA3 passes {percent(found['ra3']['pass@1'])}, no other arm more than {percent(best)}"
-    return _dressed(figure, title, 270).update_layout(showlegend=False, margin_t=44)
+        figure.add_trace(go.Scatter(x=[mean], y=[y], mode="markers", marker=line, error_x=bar))
+    most = 5 + 100 * max(max(row["by_seed"]) for row in found.values())
+    figure.update_xaxes(title=f"pass@1 on {test} (%)", range=[-1, most])
+    best = max((arm for arm in found if arm != "ra3"), key=lambda arm: found[arm]["pass@1"])
+    rates = {arm: percent(found[arm]["pass@1"]) for arm in ("ra3", best)}
+    title = f"RA3 passes {rates['ra3']}, the best of the others ({arm_label(best)}) {rates[best]}"
+    return _dressed(figure, title, 120 + 40 * len(arms)).update_layout(showlegend=False, margin_t=44)
 
 
 def lengths() -> go.Figure:
@@ -107,7 +112,11 @@ def _lines(figure: go.Figure, arm: str, x: Sequence[float], seeds: Sequence[Sequ
     figure.add_trace(go.Scatter(x=x, y=y, name=arm_label(arm), mode="lines+markers", line=thick, marker=dots))
 
 
-FIGURES: dict[str, Callable[[], go.Figure]] = {"final": final, "lengths": lengths, "learning": learning}
+FIGURES: dict[str, Callable[[], go.Figure]] = {
+    "final": partial(passes, "final", LONGER),
+    "lengths": lengths,
+    "learning": learning,
+}
 
 
 def digest(figure: go.Figure) -> str:
