@@ -14,6 +14,10 @@ from ra3_lab.runs import read_json
 from ra3_lab.study import load_spec, read_study, seed_records
 from ra3_lab.study.strata import lines_per_step, stratify
 from ra3_lab.tasks.pipelines import load_split
+from ra3_lab.theory.closed_forms import effective_horizon, geometric_discount
+
+GAMMA = 0.9
+"""The discount at which the table of choices tells an effective horizon."""
 
 
 def summary(folder: str) -> dict[str, Any]:
@@ -164,7 +168,7 @@ def cross_entropy(folder: str) -> str:
 
 
 def choices() -> str:
-    """Effective action set and horizon, mean over seeds."""
+    """Effective action set and horizon, mean over seeds; a policy that never thinks decides at every line."""
     record = read_json(RESULTS / "choices.json")
     rows = []
     for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
@@ -174,11 +178,16 @@ def choices() -> str:
             for kind in ("without thoughts so far", "with thoughts so far")
             for key in ("lines", "thoughts", "lines_after_thought")
         ]
+        at_start = [run["with thoughts so far"] for run in runs]
+        product = np.mean([found["thoughts"] * found["lines_after_thought"] for found in at_start])
         lengths = [run["lines_per_thought"] for run in runs]
-        far = "" if None in lengths else f"{np.mean(lengths):.1f}"
-        rows.append([arm_label(arm), *cells, far])
+        told = ["", f"{effective_horizon(GAMMA):.1f}"]  # every line is a decision
+        if None not in lengths:
+            horizons = [effective_horizon(geometric_discount(GAMMA, length)) for length in lengths]
+            told = [f"{np.mean(lengths):.1f}", f"{np.mean(horizons):.1f}"]
+        rows.append([arm_label(arm), *cells, f"{product:.1f}", *told])
     kinds = [f"{what}{kind}" for kind in (", bare code", "") for what in ("lines", "thoughts", "lines after a thought")]
-    return table(["arm", *kinds, "code lines a thought"], rows)
+    return table(["arm", *kinds, "thoughts x lines after", "code lines a thought", f"horizon at gamma = {GAMMA}"], rows)
 
 
 def block_length(folder: str, split: str) -> str:
