@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,11 @@ def discovery(folder: str) -> str:
 
 
 def trials(folder: str) -> str:
-    """Every trial of the tuning."""
+    """Every trial of a tuning; an arm's name is that of what was tuned, then the rate."""
     settings = {record["arm"]: record["made_by"]["config"]["midtrain"] for record in read_study(RESULTS / folder)}
     rows = [
         [
-            arm_label(record["made_by"]["method"]),
+            arm_label(re.split(r" \d", record["arm"])[0]),
             f"{settings[record['arm']]['mstep']['learning_rate']:g}",
             f"{settings[record['arm']]['estep']['updates']} + {settings[record['arm']]['mstep']['updates']}",
             percent(record["scores"]["validation"]["pass@1"]),

@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "overview": study.overview,
     "base": study.base,
     "tuning": lambda: study.trials("tuning"),
+    "tuning of the others": lambda: study.trials("tuning_arms"),
     "main latents": lambda: study.latents("main"),
     "main discovery": lambda: study.discovery("main"),
     "final latents": lambda: study.latents("final"),
