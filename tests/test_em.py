@@ -102,9 +102,10 @@ def test_equal_seeds_give_equal_weights(thinker, small_tokenizer, method):
     assert not torch.equal(weights(one.model), weights(other.model))
 
 
-def test_midtraining_leaves_the_given_model_alone_and_keeps_the_best_checkpoint(thinker, small_tokenizer):
+@pytest.mark.parametrize(("seen", "kept"), [((0.2, 0.9, 0.4), 1), ((0.0, 0.0, 0.0), 2)])
+def test_midtraining_leaves_the_given_model_alone_and_keeps_the_best_checkpoint(thinker, small_tokenizer, seen, kept):
     before, looks = weights(thinker), []
-    scores = iter([0.2, 0.9, 0.4])
+    scores = iter(seen)
 
     def validate(model):
         looks.append(weights(model))
@@ -113,8 +114,8 @@ def test_midtraining_leaves_the_given_model_alone_and_keeps_the_best_checkpoint(
     config = replace(CONFIG, method="ntp", estep=replace(ESTEP, updates=0), evaluate_every=2)
     result = midtrain(config, thinker, small_tokenizer, CORPUS, validate=validate)
     assert torch.equal(weights(thinker), before)
-    assert result.validation == 0.9
-    assert torch.equal(weights(result.model), looks[1])
+    assert result.validation == seen[kept]
+    assert torch.equal(weights(result.model), looks[kept])
 
 
 def test_lora_moves_the_adapters_and_nothing_else(thinker, small_tokenizer):

@@ -52,7 +52,7 @@ class MidtrainConfig:
     annotation_noise: float = 0.0
     """Share of an annotator's thoughts that have another one's words (method annotator)."""
     evaluate_every: int = 40
-    """M-step updates between two looks at validation; the best checkpoint is kept."""
+    """M-step updates between two looks at validation; the best checkpoint is kept, of equals the last."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
     """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
     precision: str = "auto"
@@ -231,7 +231,7 @@ def midtrain(
                     with clock.paused():
                         score = from_first(lambda: validate(loop.pi))
                     note({"stage": "validation", **done, "score": score})
-                    if loop.best is None or score > loop.best[0]:
+                    if loop.best is None or score >= loop.best[0]:
                         loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})
                 kept(mark)
             loop.next_round()
