@@ -25,7 +25,6 @@ from plotly.offline import get_plotlyjs
 
 from ra3_lab.explore.figures import STYLES, dress
 from ra3_lab.explore.findings import arm_label, in_order
-from ra3_lab.rlvr.curves import over_seeds
 from ra3_lab.runs import read_json
 
 FOLDER = ROOT / "docs" / "figures"
@@ -37,13 +36,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def passes(name: str, test: str) -> go.Figure:
-    """pass@1 of every arm of a study at every seed, and the mean over seeds with its interval."""
+    """pass@1 of every arm of a study at every seed, and the mean with its interval over seeds and tasks."""
     found = study.summary(name)["arms"]
     figure, arms = go.Figure(), in_order(found)[::-1]
     for arm in arms:
         color, marker, _ = STYLES.get(arm, OTHER)
         values = [100 * value for value in found[arm]["by_seed"]]
-        mean, low, high = over_seeds(values)
+        mean, (low, high) = 100 * found[arm]["pass@1"], (100 * end for end in found[arm]["ci95"])
         y, dots = arm_label(arm), {"symbol": marker, "size": 9, "color": color, "opacity": 0.6}
         bar = {"type": "data", "array": [high - mean], "arrayminus": [mean - low], "color": color, "thickness": 2}
         figure.add_trace(go.Scatter(x=values, y=[y] * len(values), mode="markers", marker=dots))
@@ -102,7 +101,7 @@ def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
 
 def _lines(figure: go.Figure, arm: str, x: Sequence[float], seeds: Sequence[Sequence[float]]) -> None:
     """A thin line for every seed, and a thick one with markers for their mean."""
-    color, marker, dash = STYLES[arm]
+    color, marker, dash = STYLES.get(arm, OTHER)
     for values in seeds:
         thin = {"color": color, "width": 1}
         figure.add_trace(go.Scatter(x=x, y=values, mode="lines", line=thin, opacity=0.6, showlegend=False))

@@ -35,8 +35,9 @@ import torch
 from ra3_lab.commands.rlvr import read_task_set
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.explore.learning import figure_learning
-from ra3_lab.models.load import load_model
+from ra3_lab.models.load import load_model, located
 from ra3_lab.models.variants import Variant
+from ra3_lab.records import weights_digest
 from ra3_lab.rlvr.curves import Curve, CurveGroup
 from ra3_lab.rlvr.loop import RLVRConfig
 from ra3_lab.rlvr.stage import rlvr_stage, short_config
@@ -83,7 +84,10 @@ class Bench:
     def done(self, name: str, start: str, seed: int, config: RLVRConfig) -> dict[str, Any]:
         """The record `name`: read where it is there, else made."""
         path = self.out / f"{name}.json"
-        what = {"start": self.starts[start], "config": asdict(config), "validation_tasks": len(self.validation)}
+        source = self.starts[start].replace("{seed}", str(seed))
+        weights = weights_digest(Path(located(model_source(source))))
+        what = {"start": self.starts[start], "weights": weights, "config": asdict(config)}
+        what |= {key: getattr(self.arguments, key) for key in ("tasks", "validation", "validation_tasks", "hold_out")}
         scored = self.arguments.score if seed != TUNING_SEED else None
         what |= {"scored": scored} if scored else {}
         if path.exists():
@@ -91,7 +95,6 @@ class Bench:
             if found["what"] != plain(what):
                 raise SystemExit(f"{path} was made with other settings: give another --out, or delete it.")
             return found
-        source = self.starts[start].replace("{seed}", str(seed))
         model, tokenizer = load_model(model_source(source), "cpu")
         print(f"{name}: {source}, learning rate {config.grpo.learning_rate:g}", flush=True)
 

@@ -33,7 +33,7 @@ def arms(folder: str) -> str:
     rows = []
     for arm in in_order(found):
         row = found[arm]
-        low, high = row["ci95_tasks"]
+        low, high = row["ci95"]
         rows.append(
             [
                 arm_label(arm),
@@ -51,7 +51,7 @@ def arms(folder: str) -> str:
         )
     lengths = [f"{length} steps" for length in next(iter(found.values()))["by_length"]]
     return table(
-        ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "pass@4", *lengths, "in order", "out of order"]
+        ["arm", "pass@1", "95 % interval", "by seed, %", "pass@4", *lengths, "in order", "out of order"]
         + ["thoughts a program", "updates", "tokens trained on, millions", "seconds"],
         rows,
     )
@@ -63,13 +63,13 @@ def overview() -> str:
     after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
     rows = []
     for arm in in_order(found):
-        low, high = found[arm]["ci95_tasks"]
+        low, high = found[arm]["ci95"]
         by_seed = ", ".join(f"{100 * value:.1f}" for value in found[arm]["by_seed"])
         rows.append(
             [arm_label(arm), percent(found[arm]["pass@1"]), f"{100 * low:.1f} to {100 * high:.1f}", by_seed]
             + [f"{found[arm]['thoughts_per_program']:.1f}", percent(after[arm])]
         )
-    columns = ["arm", "pass@1", "95 % interval (tasks)", "by seed, %", "thoughts a program"]
+    columns = ["arm", "pass@1", "95 % interval", "by seed, %", "thoughts a program"]
     return table([*columns, "after 36 updates of RLVR (validation)"], rows)
 
 
@@ -208,10 +208,11 @@ def block_length(folder: str, split: str) -> str:
 
 
 def lengths() -> str:
-    """pass@1 by number of steps, mean over seeds, and RA3's margins with intervals over seeds and tasks."""
+    """pass@1 by number of steps, mean over seeds, and margins with intervals over seeds and tasks."""
     record = read_json(RESULTS / "lengths.json")
     arms = in_order(dict.fromkeys(row["arm"] for row in record["rows"]))
     samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
+    margins = (("ra3", "ntp"), ("ra3", "prior"), ("ntp", "base"))
     rows = []
     for steps in range(fewest, most + 1):
         passed = {
@@ -219,8 +220,8 @@ def lengths() -> str:
             for arm in arms
         }
         cells = [percent(float(passed[arm].mean())) for arm in arms]
-        for other in ("ntp", "prior"):
-            d = paired_difference_ci(passed["ra3"], passed[other])
+        for one, other in margins:  # the base is one model, sampled once
+            d = paired_difference_ci(*np.broadcast_arrays(passed[one], passed[other]))
             cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
         rows.append([str(steps), *cells])
-    return table(["steps", *map(arm_label, arms), "RA3 - NTP", "RA3 - prior"], rows)
+    return table(["steps", *map(arm_label, arms), *(f"{arm_label(a)} - {arm_label(b)}" for a, b in margins)], rows)

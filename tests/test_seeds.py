@@ -46,7 +46,7 @@ def test_an_arm_is_the_mean_of_its_seeds(records):
         by_hand = [sum(map(sum, r["correct"][arm])) / (TASKS * SAMPLES) for r in records]
         assert row["by_seed"] == pytest.approx(by_hand)
         assert row["pass@1"] == pytest.approx(sum(by_hand) / 3)
-        assert row["ci95_tasks"][0] < row["pass@1"] < row["ci95_tasks"][1]
+        assert row["ci95"][0] < row["pass@1"] < row["ci95"][1]
         assert row["pass@4"] == pytest.approx(0.6)
         assert row["by_length"] == pytest.approx({"6": 0.5, "7": 0.2})
         assert all(row[key] == 1 for key in ARM_MEANS)

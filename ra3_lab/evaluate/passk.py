@@ -115,31 +115,29 @@ def student_t(level: float, freedom: float) -> float:
     return float(np.sqrt(freedom) * np.tan(np.interp(level, mass / mass[-1], angle)))
 
 
-def paired_difference_ci(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
-    """Mean of a - b over seeds and tasks, with an interval that doubts both.
+def crossed_mean_ci(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean over seeds and tasks, with an interval that doubts both.
 
-    a, b: (seeds, tasks) of two arms scored on the same tasks; row i of both is the pair trained with seed i. Seeds and
-    tasks are crossed random effects: with the mean squares of the difference d (S, T) between seeds, between tasks
-    and of the rest, and t the quantile of Student's distribution at S - 1 and at T - 1 degrees of freedom,
+    values: (seeds, tasks). Seeds and tasks are crossed random effects: with the mean squares between seeds, between
+    tasks and of the rest, and t the quantile of Student's distribution at S - 1 and at T - 1 degrees of freedom,
 
         half^2 = (t_S^2 MS_seeds + t_T^2 max(MS_tasks - MS_rest, 0)) / (S T).
 
     The sum of the two parts in squares is a little cautious. A bootstrap over a handful of seeds would be far too
     narrow: with three seeds its 95 % interval holds the truth 84 times of 100 (tests/test_passk.py simulates both).
     With one seed the interval is over tasks only, and says nothing about another training run. ValueError when
-    shapes differ or are not two-dimensional, for NaN and for a bad level.
+    `values` is not two-dimensional, for NaN and for a bad level.
 
-    >>> paired_difference_ci([[1.0, 0.5]], [[0.5, 0.0]])
+    >>> crossed_mean_ci([[0.5, 0.5], [0.5, 0.5]])
     Interval(mean=0.5, low=0.5, high=0.5)
     """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape or first.ndim != 2:
-        raise ValueError(f"a has shape {first.shape}, b {second.shape}; both must be the same (seeds, tasks)")
-    difference = first - second
-    _check(difference, level, 1)
-    mean, (seeds, tasks) = float(difference.mean()), difference.shape
-    by_seed, by_task = difference.mean(axis=1) - mean, difference.mean(axis=0) - mean
-    rest = difference - mean - by_seed[:, None] - by_task
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 2:
+        raise ValueError(f"values have shape {found.shape}; they must be (seeds, tasks)")
+    _check(found, level, 1)
+    mean, (seeds, tasks) = float(found.mean()), found.shape
+    by_seed, by_task = found.mean(axis=1) - mean, found.mean(axis=0) - mean
+    rest = found - mean - by_seed[:, None] - by_task
     square = 0.0  # of half the interval
     if seeds > 1:
         square += student_t(level, seeds - 1) ** 2 * tasks * float(by_seed @ by_seed) / (seeds - 1)
@@ -147,5 +145,20 @@ def paired_difference_ci(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Int
         left = float((rest * rest).sum()) / (max(seeds - 1, 1) * (tasks - 1))
         between = max(seeds * float(by_task @ by_task) / (tasks - 1) - left, 0.0)
         square += student_t(level, tasks - 1) ** 2 * between
-    half = float(np.sqrt(square / difference.size))
+    half = float(np.sqrt(square / found.size))
     return Interval(mean, mean - half, mean + half)
+
+
+def paired_difference_ci(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Interval:
+    """Mean of a - b over seeds and tasks, with the interval of `crossed_mean_ci`.
+
+    a, b: (seeds, tasks) of two arms scored on the same tasks; row i of both is the pair trained with seed i. ValueError
+    when shapes differ or are not two-dimensional, for NaN and for a bad level.
+
+    >>> paired_difference_ci([[1.0, 0.5]], [[0.5, 0.0]])
+    Interval(mean=0.5, low=0.5, high=0.5)
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(f"a has shape {first.shape}, b {second.shape}; both must be the same (seeds, tasks)")
+    return crossed_mean_ci(first - second, level)

@@ -2,7 +2,7 @@
 
 Input is one record a seed, as `ra3-lab study` writes it. Every arm met the same tasks at every seed, so two arms are
 compared task by task and seed by seed (`passk.paired_difference_ci`); differences of unpaired means would add the
-spread of the tasks. An arm's own interval, `ci95_tasks`, is over tasks only, at these seeds.
+spread of the tasks. An arm's own interval, `ci95`, is over seeds and tasks as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ra3_lab.evaluate.passk import bootstrap_ci, paired_difference_ci
+from ra3_lab.evaluate.passk import crossed_mean_ci, paired_difference_ci
 
 PAIRS = (("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("ntp", "base"))
 """Differences that are reported unless others are asked for, first minus second."""
@@ -42,10 +42,10 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
 
 def _arm(rows: Sequence[dict[str, Any]], passed: np.ndarray) -> dict[str, Any]:
     """One arm's row. `rows`: its summaries, one a seed; `passed`: (seeds, tasks) share of samples that passed."""
-    _, low, high = bootstrap_ci(passed.mean(axis=0))
+    mean, low, high = crossed_mean_ci(passed)
     return {
-        "pass@1": float(passed.mean()),
-        "ci95_tasks": [low, high],
+        "pass@1": mean,
+        "ci95": [max(low, 0.0), min(high, 1.0)],
         "by_seed": passed.mean(axis=1).tolist(),
         "pass@4": _mean_of_known([row["pass@4"] for row in rows]),
         **{key: float(np.mean([row[key] for row in rows])) for key in ARM_MEANS},

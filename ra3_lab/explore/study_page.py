@@ -45,13 +45,13 @@ def render_study(spec: StudySpec, records: list[dict[str, Any]], tables: Mapping
 def _split(split: str, table: Mapping[str, Any]) -> str:
     """Arms and differences on one split."""
     arms = table["arms"]
-    most = max(row["ci95_tasks"][1] for row in arms.values()) or 1.0
+    most = max(row["ci95"][1] for row in arms.values()) or 1.0
     rows = [
         (
             escape(arm_label(arm)),
             f"{100 * row['pass@1']:.1f} %",
-            f"{100 * row['ci95_tasks'][0]:.1f} to {100 * row['ci95_tasks'][1]:.1f}",
-            interval_drawing((row["pass@1"], *row["ci95_tasks"]), (0.0, most), f"pass@1 {100 * row['pass@1']:.1f} %"),
+            f"{100 * row['ci95'][0]:.1f} to {100 * row['ci95'][1]:.1f}",
+            interval_drawing((row["pass@1"], *row["ci95"]), (0.0, most), f"pass@1 {100 * row['pass@1']:.1f} %"),
             ", ".join(f"{100 * value:.1f}" for value in row["by_seed"]),
             *(f"{100 * row['by_listing'][kind]:.1f} %" for kind in row["by_listing"]),
             number(row["thoughts_per_program"]),
@@ -61,7 +61,7 @@ def _split(split: str, table: Mapping[str, Any]) -> str:
         for arm, row in arms.items()
     ]
     kinds = next(iter(arms.values()))["by_listing"]
-    columns = ("arm", "pass@1", "95 % interval (tasks)", "", "by seed, %", *kinds, "thoughts", "updates", "seconds")
+    columns = ("arm", "pass@1", "95 % interval", "", "by seed, %", *kinds, "thoughts", "updates", "seconds")
     body = data_table(f"pass@1 on {split}", columns, rows, words=(3, 4))
     if differences := table["differences"]:
         ends = [abs(d[key]) for d in differences for key in ("low", "high")]
