@@ -127,9 +127,15 @@ def discovery(folder: str) -> str:
 def trials(folder: str) -> str:
     """Every trial of a tuning; an arm's name is that of what was tuned, then the rate."""
     settings = {record["arm"]: record["made_by"]["config"]["midtrain"] for record in read_study(RESULTS / folder)}
+
+    def named(arm: str) -> str:
+        """'ra3 1e-3 longer' -> 'RA3 longer'."""
+        label, more = re.split(r" [\d.]+e-\d", arm)
+        return arm_label(label) + more
+
     rows = [
         [
-            arm_label(re.split(r" \d", record["arm"])[0]),
+            named(record["arm"]),
             f"{settings[record['arm']]['mstep']['learning_rate']:g}",
             f"{settings[record['arm']]['estep']['updates']} + {settings[record['arm']]['mstep']['updates']}",
             percent(record["scores"]["validation"]["pass@1"]),
