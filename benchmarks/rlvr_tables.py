@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from cells import RECORDED, RESULTS, percent, table
 
+from ra3_lab.evaluate.passk import crossed_mean_ci
 from ra3_lab.explore.findings import arm_label, in_order
 from ra3_lab.rlvr.curves import Curve, over_seeds
 from ra3_lab.runs import read_json
@@ -19,6 +20,7 @@ def learning() -> str:
     others have before the first update, tells nothing."""
     record = read_json(RESULTS / "learning.json")
     level = next(row["final"]["mean"] for row in record["starts"] if row["label"] == "base")
+    scored = all("held_out" in run for runs in record["runs"].values() for run in runs)
     rows = []
     for row in record["starts"]:
         final, area, runs = row["final"], row["area"], record["runs"][row["label"]]
@@ -32,9 +34,18 @@ def learning() -> str:
             [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]
             + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
             + [", ".join(f"{one:.0f}" if np.isfinite(one) else "never" for one in steps)]
+            + [_held_out(runs)] * scored
         )
     columns = ["start", "learning rate", "before", "after", "95 % interval (seeds)", "by seed, %"]
-    return table([*columns, "area under the curve", f"updates to {percent(level)}, by seed"], rows)
+    columns += ["area under the curve", f"updates to {percent(level)}, by seed"]
+    return table(columns + ["on tasks that chose nothing"] * scored, rows)
+
+
+def _held_out(runs: Sequence[dict[str, Any]]) -> str:
+    """pass@1 after RLVR on the split that `--score` names, with its interval over seeds and tasks."""
+    passed = [[np.mean([c == "1" for c in row]) for row in run["held_out"]["correct"]] for run in runs]
+    mean, low, high = crossed_mean_ci(passed)
+    return f"{percent(mean)} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def four_bit_curve() -> str:
