@@ -34,7 +34,7 @@ def learning() -> str:
             [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]
             + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
             + [", ".join(f"{one:.0f}" if np.isfinite(one) else "never" for one in steps)]
-            + [_held_out(runs)] * scored
+            + ([_held_out(runs)] if scored else [])
         )
     columns = ["start", "learning rate", "before", "after", "95 % interval (seeds)", "by seed, %"]
     columns += ["area under the curve", f"updates to {percent(level)}, by seed"]
