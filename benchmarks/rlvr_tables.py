@@ -45,7 +45,7 @@ def _held_out(runs: Sequence[dict[str, Any]]) -> str:
     """pass@1 after RLVR on the split that `--score` names, with its interval over seeds and tasks."""
     passed = [[np.mean([c == "1" for c in row]) for row in run["held_out"]["correct"]] for run in runs]
     mean, low, high = crossed_mean_ci(passed)
-    return f"{percent(mean)} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{percent(mean)} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]"
 
 
 def four_bit_curve() -> str:
