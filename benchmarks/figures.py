@@ -23,14 +23,12 @@ import tyro
 from cells import RESULTS, ROOT, percent
 from plotly.offline import get_plotlyjs
 
-from ra3_lab.explore.figures import STYLES, dress
+from ra3_lab.explore.figures import dress, styles
 from ra3_lab.explore.findings import arm_label, in_order
 from ra3_lab.runs import read_json
 
 FOLDER = ROOT / "docs" / "figures"
 WIDTH = 760
-OTHER = ("#CC79A7", "triangle-up", "longdash")
-"""The look of an arm that has none of its own."""
 LONGER = "tasks longer than those of mid-training"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -38,9 +36,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def passes(name: str, test: str) -> go.Figure:
     """pass@1 of every arm of a study at every seed, and the mean with its interval over seeds and tasks."""
     found = study.summary(name)["arms"]
-    figure, arms = go.Figure(), in_order(found)[::-1]
+    figure, arms, look = go.Figure(), in_order(found)[::-1], styles(in_order(found))
     for arm in arms:
-        color, marker, _ = STYLES.get(arm, OTHER)
+        color, marker, _ = look[arm]
         values = [100 * value for value in found[arm]["by_seed"]]
         mean, (low, high) = 100 * found[arm]["pass@1"], (100 * end for end in found[arm]["ci95"])
         y, dots = arm_label(arm), {"symbol": marker, "size": 9, "color": color, "opacity": 0.6}
@@ -62,11 +60,13 @@ def lengths() -> go.Figure:
     samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
     steps = list(range(fewest, most + 1))
     figure, at_eight = go.Figure(), {}
-    for arm in in_order(dict.fromkeys(row["arm"] for row in record["rows"])):
+    arms = in_order(dict.fromkeys(row["arm"] for row in record["rows"]))
+    look = styles(arms)
+    for arm in arms:
         rows = [row["steps"] for row in record["rows"] if row["arm"] == arm]
         seeds = [[100 * float(np.mean(row[str(n)]["passed"])) / samples for n in steps] for row in rows]
         at_eight[arm] = [values[steps.index(8)] for values in seeds]
-        _lines(figure, arm, steps, seeds)
+        _lines(figure, arm, look[arm], steps, seeds)
     figure.add_vrect(x0=4.5, x1=7.5, fillcolor="rgba(128,128,128,0.15)", line_width=0)
     figure.add_annotation(x=6, y=103, text="lengths of mid-training", showarrow=False)
     figure.update_xaxes(title="steps in the pipeline", dtick=1)
@@ -82,9 +82,11 @@ def learning() -> go.Figure:
     """Validation over updates of GRPO, every seed and the mean."""
     runs = read_json(RESULTS / "learning.json")["runs"]
     figure = go.Figure()
+    look = styles(in_order(runs))
     for arm in in_order(runs):
         updates = [update for update, _ in runs[arm][0]["validation"]]
-        _lines(figure, arm, updates, [[100 * value for _, value in run["validation"]] for run in runs[arm]])
+        seeds = [[100 * value for _, value in run["validation"]] for run in runs[arm]]
+        _lines(figure, arm, look[arm], updates, seeds)
     figure.update_xaxes(title="updates of GRPO", dtick=9)
     figure.update_yaxes(title="validation pass@1 (%)", rangemode="tozero")
     ends = {
@@ -99,9 +101,11 @@ def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
     return dress(figure, title, height).update_layout(margin_t=76, title_x=0.01, title_y=0.97, title_yanchor="top")
 
 
-def _lines(figure: go.Figure, arm: str, x: Sequence[float], seeds: Sequence[Sequence[float]]) -> None:
+def _lines(
+    figure: go.Figure, arm: str, style: tuple[str, str, str], x: Sequence[float], seeds: Sequence[Sequence[float]]
+) -> None:
     """A thin line for every seed, and a thick one with markers for their mean."""
-    color, marker, dash = STYLES.get(arm, OTHER)
+    color, marker, dash = style
     for values in seeds:
         thin = {"color": color, "width": 1}
         figure.add_trace(go.Scatter(x=x, y=values, mode="lines", line=thin, opacity=0.6, showlegend=False))
@@ -120,7 +124,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
 
 def digest(figure: go.Figure) -> str:
     """What tells a figure from another; a last digit that another processor rounds otherwise does not."""
-    plain = json.loads(figure.to_json(), parse_float=lambda text: round(float(text), 6))
+    plain = json.loads(str(figure.to_json()), parse_float=lambda text: round(float(text), 6))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -136,7 +140,7 @@ def draw(figures: dict[str, go.Figure]) -> None:
         for name, figure in figures.items():
             url = page.evaluate(
                 "([figure, size]) => Plotly.toImage(figure, {format: 'svg', ...size})",
-                [json.loads(figure.to_json()), {"width": WIDTH, "height": figure.layout.height}],
+                [json.loads(str(figure.to_json())), {"width": WIDTH, "height": figure.layout.height}],
             )
             svg = unquote(url.partition(",")[2])
             FOLDER.mkdir(exist_ok=True)

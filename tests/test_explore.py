@@ -12,6 +12,7 @@ from ra3_lab.explore.compare import read_records, run_comparison
 from ra3_lab.explore.curves import draw_estep, draw_mstep
 from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
+from ra3_lab.explore.figures import styles
 from ra3_lab.explore.findings import Twin, number
 from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
 from ra3_lab.explore.timeline import latent_timeline
@@ -240,6 +241,16 @@ def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
         run_comparison([{"schema_version": 1}])
     with pytest.raises(FileNotFoundError, match=r"no records\.jsonl"):
         read_records(tmp_path)
+
+
+def test_many_arms_are_told_apart_and_few_are_named():
+    arms = ["ra3", *(f"arm {n}" for n in range(30))]
+    found = styles(arms)
+    assert len(set(found.values())) == len(arms) and found["ra3"] == styles(["ra3"])["ra3"]
+    (record, *_) = made_seeds()
+    record["mstep"] = {arm: [{"update": 1, "loss": 1.0 + n}] for n, arm in enumerate(arms)}
+    title = run_comparison([record]).view().twin.title
+    assert title == "M-step loss ends lowest for RA3: 1.000 (arm 0 2.000, arm 1 3.000, arm 2 4.000, and 27 more)"
 
 
 @pytest.mark.parametrize("make", [labs.regret_explorer, labs.pruning_explorer, labs.horizon_explorer])

@@ -14,7 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ra3_lab.explore.explorer import Control, Explorer
-from ra3_lab.explore.figures import STYLES, dress
+from ra3_lab.explore.figures import dress, styles
 from ra3_lab.explore.findings import MISSING, Twin, arm_label, curves, ending, in_order, is_number, number, thin
 from ra3_lab.explore.view import View
 from ra3_lab.rlvr.curves import over_seeds
@@ -24,7 +24,8 @@ MEASURES = {
     "validation": ("score", "validation score", "share of programs that pass", 1),
 }
 """Section of a record -> (its key, its name, its unit, whether higher is better (1) or lower (-1))."""
-_OTHER = ("#CC79A7", "triangle-up", "longdash")
+NAMED = 3
+"""Arms that a title names beside the best one."""
 
 
 def read_records(folder: str | Path) -> list[dict[str, Any]]:
@@ -63,8 +64,10 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
     key, name, unit, sign = MEASURES[measure]
     by_arm = _by_arm(records, measure, key)
     ends = {arm: over_seeds([ending(points) for points in runs]) for arm, runs in by_arm.items()}
-    best = max(ends, key=lambda arm: sign * ends[arm].mean)
-    others = [f"{arm_label(arm)} {number(end.mean, 3)}" for arm, end in ends.items() if arm != best]
+    best, *rest = sorted(ends, key=lambda arm: -sign * ends[arm].mean)
+    others = [f"{arm_label(arm)} {number(ends[arm].mean, 3)}" for arm in rest]
+    if len(others) > NAMED:
+        others[NAMED:] = [f"and {len(others) - NAMED} more"]
     title = f"{name} ends {'highest' if sign > 0 else 'lowest'} for {arm_label(best)}: {number(ends[best].mean, 3)}"
     title = title[0].upper() + title[1:] + (f" ({', '.join(others)})" if others else "")
     seeds = max(len(runs) for runs in by_arm.values())
@@ -109,9 +112,9 @@ def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dic
 
 def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], unit: str, window: int) -> go.Figure:
     """Mean curves, and bands where there are several seeds."""
-    figure = go.Figure()
+    figure, look = go.Figure(), styles(by_arm)
     for arm, runs in by_arm.items():
-        color, marker, dash = STYLES.get(arm, _OTHER)
+        color, marker, dash = look[arm]
         smooth = [dict(_smoothed(points, window)) for points in runs]
         shared = sorted(set.intersection(*(set(one) for one in smooth)))
         bands = [(x, over_seeds([one[x] for one in smooth])) for x in thin(shared, 120)]

@@ -9,8 +9,8 @@ and grid for the page's own light or dark background.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle, pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -38,7 +38,22 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "ra3": ("#0072B2", "circle", "solid"),
 }
 """Arm -> (colour, marker, dash); all colours 3 to 1 or better on white and on the report's dark page."""
-_OTHER = ("#CC79A7", "triangle-up", "longdash")
+_MORE = (
+    ("#CC79A7", "#B8860B", "#8A63D2", "#A0522D"),
+    ("triangle-up", "star", "pentagon", "cross", "hexagon"),
+    ("longdash", "solid", "dot"),
+)
+"""Colours, markers and dashes that arms without a style of their own go through, each at its own pace."""
+
+
+def styles(arms: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Arm -> (colour, marker, dash): its own, or of the others one after the other; the first 60 all differ.
+
+    >>> styles(["ra3", "annotator"])
+    {'ra3': ('#0072B2', 'circle', 'solid'), 'annotator': ('#CC79A7', 'triangle-up', 'longdash')}
+    """
+    more = zip(*map(cycle, _MORE), strict=True)
+    return {arm: STYLES[arm] if arm in STYLES else next(more) for arm in dict.fromkeys(arms)}
 
 
 def figure_lengths(record: Mapping[str, Any]) -> go.Figure | None:
@@ -47,12 +62,13 @@ def figure_lengths(record: Mapping[str, Any]) -> go.Figure | None:
     if twin is None:
         return None
     figure, lengths = go.Figure(), [row[0] for row in twin.rows]
+    look = styles(arms_of(record))
     for arm, row in arms_of(record).items():
         by = row.get("by_length") or {}
         values = [100 * by[length] if is_number(by.get(length)) else None for length in lengths]
         if any(value is not None for value in values):
             hover = "%{y:.1f} % at %{x} steps"
-            figure.add_trace(_line(arm, lengths, values, "lines+markers", 9, hovertemplate=hover))
+            figure.add_trace(_line(arm, look[arm], lengths, values, "lines+markers", 9, hovertemplate=hover))
     figure.update_xaxes(title="steps in the pipeline", type="category", categoryarray=lengths)
     figure.update_yaxes(title="pass@1 (% of programs)", rangemode="tozero")
     return dress(figure, twin.title, 380)
@@ -98,13 +114,14 @@ def figure_mstep(record: Mapping[str, Any]) -> go.Figure | None:
     twin = describe_mstep(record)
     if twin is None:
         return None
-    figure = go.Figure()
-    for arm, points in curves(record, "mstep", "loss").items():
+    figure, arms = go.Figure(), curves(record, "mstep", "loss")
+    look = styles(arms)
+    for arm, points in arms.items():
         x, y = (
             [update for update, _ in points],
             _running_mean([value for _, value in points], max(1, len(points) // 20)),
         )
-        trace = _line(arm, x, y, "lines+markers", 9, hovertemplate="%{y:.4f} nats")
+        trace = _line(arm, look[arm], x, y, "lines+markers", 9, hovertemplate="%{y:.4f} nats")
         trace.update(marker={"maxdisplayed": 12})
         figure.add_trace(trace)
     figure.update_xaxes(title="M-step updates")
@@ -117,17 +134,20 @@ def figure_validation(record: Mapping[str, Any]) -> go.Figure | None:
     twin = describe_validation(record)
     if twin is None:
         return None
-    figure = go.Figure()
-    for arm, points in curves(record, "validation", "score").items():
+    figure, arms = go.Figure(), curves(record, "validation", "score")
+    look = styles(arms)
+    for arm, points in arms.items():
         x, y = [update for update, _ in points], [value for _, value in points]
-        figure.add_trace(_line(arm, x, y, "lines+markers", 9, hovertemplate="%{y:.3f}"))
+        figure.add_trace(_line(arm, look[arm], x, y, "lines+markers", 9, hovertemplate="%{y:.3f}"))
     figure.update_xaxes(title="M-step updates", rangemode="tozero")
     figure.update_yaxes(title="validation score")
     return dress(figure, twin.title, 340)
 
 
-def _line(arm: str, x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str) -> go.Scatter:
-    color, marker, dash = STYLES.get(arm, _OTHER)
+def _line(
+    arm: str, style: tuple[str, str, str], x: Sequence[Any], y: Sequence[Any], mode: str, size: int, hovertemplate: str
+) -> go.Scatter:
+    color, marker, dash = style
     return go.Scatter(
         x=x,
         y=y,

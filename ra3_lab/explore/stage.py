@@ -14,7 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.io import to_html
 
-from ra3_lab.explore.figures import STYLES, dress
+from ra3_lab.explore.figures import dress, styles
 from ra3_lab.explore.findings import MISSING, Twin, arm_label, number, percent
 from ra3_lab.explore.markup import data_table, section
 
@@ -75,11 +75,11 @@ def figure_rlvr(runs: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     twin = describe_rlvr(runs)
     if twin is None:
         return None
-    figure = go.Figure()
+    figure, look = go.Figure(), styles(run["label"] for run in runs)
     for run in runs:
         if not run.get("curve"):
             continue
-        color, marker, dash = STYLES.get(run["label"], ("#CC79A7", "triangle-up", "longdash"))
+        color, marker, dash = look[run["label"]]
         x = [row["update"] + 1 for row in run["curve"]]
         rewards = [100 * row["reward"] for row in run["curve"]]
         label = escape(arm_label(run["label"]))
