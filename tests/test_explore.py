@@ -235,6 +235,8 @@ def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
     assert rows["RA3"]["seeds"] == "2" and rows["RA3"]["tokens (millions)"] == "2.00"
     assert rows["RA3"]["95 % interval"] == "−0.971 to 1.571"  # 0.3 ± 12.706 * 0.1
     assert len(json.loads(view.figure_json())["data"]) == 4, "a band and a line an arm"
+    looked = {"validation": {"ra3": [{"update": n, "score": n / 10} for n in (1, 2, 3)]}}
+    assert list(run_comparison([looked]).view(window=10).figure.data[0].y) == [0.1, 0.2, 0.3], "looks are not smoothed"
     alone = run_comparison(made_seeds()[:1]).view()
     assert "One seed: no band" in alone.twin.text and len(json.loads(alone.figure_json())["data"]) == 2
     with pytest.raises(ValueError, match="nothing to compare"):

@@ -47,7 +47,7 @@ def run_comparison(records: Sequence[Mapping[str, Any]]) -> Explorer:
         "comparison",
         "Run comparison",
         "The arms at equal updates: curves with a band over seeds, where they end, and what they cost. Smoothing "
-        "averages "
+        "averages the loss "
         "over the last updates; the table takes the last tenth.",
         (
             Control(
@@ -98,7 +98,8 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
             )
         )
     columns = ("arm", "seeds", f"{name}, last tenth", "95 % interval", "updates", "tokens (millions)", "seconds")
-    return View(Twin(title, text.strip(), columns, tuple(rows)), figure=_figure(by_arm, unit, window))
+    drawn = _figure(by_arm, unit, window if measure == "mstep" else 1)  # looks at validation are few: each is shown
+    return View(Twin(title, text.strip(), columns, tuple(rows)), figure=drawn)
 
 
 def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dict[str, list[list[tuple[float, float]]]]:
