@@ -46,7 +46,7 @@ def passes(name: str, test: str) -> go.Figure:
         figure.add_trace(go.Scatter(x=values, y=[y] * len(values), mode="markers", marker=dots))
         line = {"symbol": "line-ns", "size": 22, "line": {"color": color, "width": 3}}
         figure.add_trace(go.Scatter(x=[mean], y=[y], mode="markers", marker=line, error_x=bar))
-    most = 5 + 100 * max(max(row["by_seed"]) for row in found.values())
+    most = 3 + 100 * max(row["ci95"][1] for row in found.values())
     figure.update_xaxes(title=f"pass@1 on {test} (%)", range=[-1, most])
     best = max((arm for arm in found if arm != "ra3"), key=lambda arm: found[arm]["pass@1"])
     rates = {arm: percent(found[arm]["pass@1"]) for arm in ("ra3", best)}
@@ -117,6 +117,7 @@ def _lines(
 
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
+    "arms": partial(passes, "arms", LONGER),
     "lengths": lengths,
     "learning": learning,
 }
