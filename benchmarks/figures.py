@@ -1,6 +1,6 @@
 """Draw the pictures of docs/ from the records of studies and benchmarks, as SVG that reads on light and dark pages.
 
-    python benchmarks/figures.py            # draws docs/figures/*.svg anew where a record changed; needs Chromium
+    python benchmarks/figures.py            # draws docs/figures/*.svg where a record changed; extra `browser`, Chromium
     python benchmarks/figures.py --check    # status 1 where a picture is not what the records say; needs no browser
 
 A picture carries a digest of the figure that it was drawn from, by which both know.
