@@ -118,6 +118,7 @@ def _lines(
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
+    "mechanism": partial(passes, "mechanism", LONGER),
     "lengths": lengths,
     "learning": learning,
 }
