@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -74,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(ra3_lab.__version__)
         return 0
     if arguments[0] not in COMMANDS:
-        print(f"ra3-lab: no command {arguments[0]!r}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
+        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"ra3-lab: no command {arguments[0]!r}{meant}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
     if int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ and arguments[0] not in TOGETHER:
         print(f"ra3-lab {arguments[0]} runs in one process: launch only {' and '.join(TOGETHER)}.", file=sys.stderr)

@@ -116,6 +116,9 @@ def _build(cls: Any, base: Any, values: Mapping[str, Any], where: str, under: st
     for name, value in nested.items():
         present = getattr(base, name) if base is not None else _default(cls, name)
         changes[name] = _convert(hints[name], present, value, where, under + name)
+    if missing := [f.name for f in dataclasses.fields(cls) if base is None and f.name not in changes and _needed(f)]:
+        wanted = ", ".join(under + name for name in missing)
+        raise ValueError(f"{where}: {wanted} {'is' if len(missing) == 1 else 'are'} missing.")
     try:
         return dataclasses.replace(base, **changes) if base is not None else cls(**changes)
     except (TypeError, ValueError) as error:
@@ -131,6 +134,11 @@ def _keys(cls: Any) -> dict[str, str]:
         if _flattened(hints[field.name]):
             keys |= {inner: field.name for inner in _keys(_bare(hints[field.name])) if inner not in keys}
     return keys
+
+
+def _needed(field: dataclasses.Field) -> bool:
+    """Whether a field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _default(cls: Any, name: str) -> Any:

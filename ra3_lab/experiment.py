@@ -122,13 +122,21 @@ class Field:
 
 
 def field_of(config: ExperimentConfig) -> Field:
-    """The shipped splits, cut as the configuration says."""
-    expert = load_split("expert")
+    """The shipped splits, cut as the configuration says. Raises ValueError for an unknown split, and for a number of
+    tasks that a split does not have."""
+
+    def cut(split: str, tasks: list[Task], number: int | None, what: str) -> list[Task]:
+        if number is not None and not 1 <= number <= len(tasks):
+            raise ValueError(f"{what}={number}: split {split!r} has {len(tasks)} for it, so 1 to {len(tasks)}.")
+        return tasks[:number]
+
+    expert, validation = load_split("expert"), load_split("validation")
+    watched = cut("expert", expert, config.monitor_programs, "monitor_programs")
     return Field(
-        expert[config.monitor_programs :][: config.corpus],
-        expert[: config.monitor_programs],
-        load_split("validation")[: config.validation_tasks],
-        {split: load_split(split)[: config.tasks] for split in config.splits},
+        cut("expert", expert[len(watched) :], config.corpus, "corpus"),
+        watched,
+        cut("validation", validation, config.validation_tasks, "validation_tasks"),
+        {split: cut(split, load_split(split), config.tasks, "tasks") for split in config.splits},
     )
 
 

@@ -51,13 +51,31 @@ def test_a_model_directory_without_tokenizer(model, small_tokenizer, tmp_path):
         load_model(tmp_path / "model", "cpu")
 
 
-def test_a_directory_that_is_no_model(tmp_path):
+def test_a_directory_that_is_no_model(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"no model directory \(no config.json\)"):
         load_model(tmp_path, "cpu")
     with pytest.raises(FileNotFoundError, match="nowhere is no model directory"):
         load_model(tmp_path / "nowhere", "cpu")
     with pytest.raises(FileNotFoundError, match="runs/nowhere/model is no model directory"):
         load_model("runs/nowhere/model", "cpu")  # no hub name has two slashes
+    with pytest.raises(FileNotFoundError, match="runs/nowhere is no model directory"):
+        load_model("runs/nowhere", "cpu")  # what `ra3-lab midtrain --out runs/nowhere` would have made
+    with pytest.raises(FileNotFoundError, match="no model 'embeded': did you mean 'embedded'"):
+        load_model("embeded", "cpu")
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(FileNotFoundError, match="is no model directory"):
+        load_model(f"{tmp_path.name}/nowhere", "cpu")  # a folder that is here is nobody on the hub
+
+
+def test_a_model_that_the_hub_does_not_give(monkeypatch):
+    def unreachable(path):
+        raise OSError("We couldn't connect to the hub.\nCheck your internet connection.")
+
+    monkeypatch.setattr("ra3_lab.models.load.load_tokenizer", unreachable)
+    with pytest.raises(
+        FileNotFoundError, match=r"owner/name is no directory here, and the hub .*We couldn't connect"
+    ):
+        load_model("owner/name", "cpu")
 
 
 def test_a_model_comes_back_as_saved_and_is_never_overwritten(model, small_tokenizer, tmp_path):

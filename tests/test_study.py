@@ -12,6 +12,7 @@ from ra3_lab.cli import main
 from ra3_lab.config import load_config
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.evaluate.seeds import summarise_seeds
+from ra3_lab.experiment import field_of
 from ra3_lab.explore.compare import read_records
 from ra3_lab.models.load import load_model
 from ra3_lab.runs.files import plain
@@ -186,7 +187,9 @@ def test_the_plan_counts_every_arm(capsys):
 def test_shipped_specs_are_sound():
     names = spec_names()
     assert {"main", "tuning"} <= set(names)
-    assert all(load_spec(name).arms for name in names)
+    for found in map(load_spec, names):
+        for arm in {arm.corpus: arm for arm in found.arms}.values():
+            assert field_of(found.experiment(arm, found.seeds[0])).training
     trials = [arm.method for arm in load_spec("tuning").arms]
     assert {trials.count(method) for method in trials} == {4}
 
@@ -200,11 +203,29 @@ def test_shipped_specs_are_sound():
         ({"arms": [{"name": "a", "method": "ntp", "midtrain": {"round": 1}}]}, "did you mean 'rounds'"),
         ({"arms": [{"name": "a", "method": "base", "midtrain": {"rounds": 1}}]}, "method base is not trained"),
         ({"pairs": [["ntp", "sft"]]}, "pairs name an arm 'sft'"),
+        ({"arms": [{"name": "a"}]}, r"arms\.method is missing"),
+        ({"seeds": [0, 1, 0]}, "every seed once"),
+        ({"samples": 0}, "samples=0"),
     ],
 )
 def test_bad_specs_are_refused_before_anything_is_trained(changes, message):
     with pytest.raises(ValueError, match=message):
         spec(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": 100_000}, r"tasks=100000: split 'test' has 300 for it, so 1 to 300"),
+        ({"tasks": 0}, "tasks=0"),
+        ({"splits": ["tests"]}, "no split named 'tests'"),
+        ({"arms": [{"name": "a", "method": "ntp", "corpus": 5_000}]}, r"corpus=5000: split 'expert' has 1198 for it"),
+    ],
+)
+def test_numbers_that_the_splits_do_not_have_are_refused_before_anything_is_trained(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run_study(spec(**changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_documented_study_is_one(repo_root, tmp_path):

@@ -24,6 +24,7 @@ from ra3_lab.midtrain.baselines import Change
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.loop import Clock, EMLoop
 from ra3_lab.midtrain.mstep import MStepConfig
+from ra3_lab.models.load import Precision
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
@@ -55,7 +56,7 @@ class MidtrainConfig:
     """M-step updates between two looks at validation; the best checkpoint is kept, of equals the last."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
     """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """bf16, fp32 or auto."""
     estep: EStepConfig = field(default_factory=EStepConfig)
     """E-step."""

@@ -61,11 +61,11 @@ class EStepConfig:
     learning_rate: float = 2e-4
     """Learning rate of q."""
     floor: float | None = -10.0
-    """Bound on a line's log-likelihood in nats; None for none."""
+    """Bound on a line's log-likelihood in nats; None for none (in a file: "none")."""
     discount: float = 1.0
     """Discount per line."""
     horizon: int | None = None
-    """Lines that a latent is credited with; None for all that follow."""
+    """Lines that a latent is credited with; None for all that follow (in a file: "none")."""
     penalty: float = 1.0
     """Nats that an empty or over-long thought costs on top."""
     kl: float = 0.0

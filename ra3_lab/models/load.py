@@ -3,17 +3,21 @@ adapters; save it again."""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from ra3_lab.models.adapters import merged, prepare, variant_of, without_adapter
-from ra3_lab.models.presets import resolve
+from ra3_lab.models.presets import model_presets, resolve
 from ra3_lab.models.quantize import disarm
 from ra3_lab.models.tokenizer import LineTokenizer, load_tokenizer
 from ra3_lab.models.variants import Storage, Variant, check
+
+Precision = Literal["auto", "bf16", "fp32"]
+"""Arithmetic of forward passes; auto is `best_precision`."""
 
 _VOCABULARY = "vocabulary_sha256"  # in config.json: the fingerprint of the tokenizer that the weights belong to
 
@@ -34,8 +38,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def located(source: str | Path) -> str:
-    """The directory or hub name that a model's name stands for. Raises FileNotFoundError for a path, which a hub name
-    (owner/name) cannot be, that is no model directory."""
+    """The directory or hub name that a model's name stands for. Raises FileNotFoundError for a path that is no model
+    directory (a hub name has one slash at most, and its owner is no folder here), and for a preset's name mistyped."""
     if str(source) == "embedded":
         from ra3_lab.resources import embedded_model_dir
 
@@ -43,10 +47,14 @@ def located(source: str | Path) -> str:
     name = resolve(source)
     path = Path(name)
     local = path.exists() or name.startswith((".", "/", "~")) or len(path.parts) > 2
+    local = local or (len(path.parts) == 2 and (path.parts[0] == "runs" or path.parent.is_dir()))
     if local and not (path / "config.json").exists():
         raise FileNotFoundError(
             f"{name} is no model directory (no config.json): give a directory saved by save_pretrained or a hub name."
         )
+    near = difflib.get_close_matches(name.lower(), ["embedded", *model_presets()], n=1, cutoff=0.8)
+    if near and not local and "/" not in name:
+        raise FileNotFoundError(f"there is no model {name!r}: did you mean {near[0]!r}?")
     return name
 
 
@@ -70,7 +78,15 @@ def load_model(
     place = pick_device(device)
     source = located(source)
     path = Path(source)
-    tokenizer = load_tokenizer(source)
+    try:
+        tokenizer = load_tokenizer(source)
+    except OSError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(
+            f"{source} is no directory here, and the hub did not give it: check the name, or the connection "
+            f"({str(error).splitlines()[0]})"
+        ) from None
     if path.exists():
         logging.disable_progress_bar()  # a local load takes a moment; a download keeps its bar
     if not isinstance(variant, Variant):
@@ -136,9 +152,9 @@ def best_precision() -> str:
 
 def dtype_of(precision: str) -> torch.dtype:
     """torch dtype of 'bf16' or 'fp32'; 'auto' means `best_precision()`."""
-    name = best_precision() if precision == "auto" else precision
-    if name not in ("bf16", "fp32"):
+    if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r}: use auto, bf16 or fp32.")
+    name = best_precision() if precision == "auto" else precision
     return torch.bfloat16 if name == "bf16" else torch.float32
 
 

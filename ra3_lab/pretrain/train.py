@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ra3_lab.models.load import autocast
+from ra3_lab.models.load import Precision, autocast
 from ra3_lab.models.packed import onednn
 from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
 from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces
@@ -43,7 +43,7 @@ class PretrainConfig:
 
     seed: int = 0
     """Seed of corpus, initial weights and data order."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """auto, bf16 or fp32; auto means bf16 where the processor has instructions for it. Elsewhere bf16 is far slower."""
     tokens: int = 18_000_000
     """Tokens to train on, padding not counted."""

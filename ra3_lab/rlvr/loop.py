@@ -21,6 +21,7 @@ from ra3_lab.midtrain.em import Keeper
 from ra3_lab.models.adapters import prepare, twin
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.generation import Sampling
+from ra3_lab.models.load import Precision
 from ra3_lab.models.plan import Job
 from ra3_lab.models.room import advice
 from ra3_lab.models.sampling import VALIDATING
@@ -66,7 +67,7 @@ class RLVRConfig:
     """Updates between two in which groups are kept for reading (groups.jsonl); 0 for none."""
     groups_kept: int = 2
     """Groups kept then, those with two different rewards first."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """bf16, fp32 or auto."""
     engine: str = "auto"
     """What samples answers: auto, decoder (ours), generate or vllm."""

@@ -30,10 +30,13 @@ def run_study(
 
     `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
     an arm of this name that was run with other settings or from other weights (a base trained anew at its place), or
-    whose model was to be kept and is not there, and FileNotFoundError for an arm's model directory that is not there.
+    whose model was to be kept and is not there, or where a split has fewer tasks than asked for, and FileNotFoundError
+    for an arm's model directory that is not there.
     """
-    for arm in spec.arms:
+    for arm in spec.arms:  # what is missing shows before anything is trained
         located(arm.model)
+    for arm in {arm.corpus: arm for arm in spec.arms}.values():
+        field_of(spec.experiment(arm, spec.seeds[0]))
     path = made_directory(out) / RECORDS
     _drop_torn_line(path)
     records = read_study(out)

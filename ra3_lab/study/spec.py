@@ -81,6 +81,10 @@ class StudySpec:
         names = [arm.name for arm in self.arms]
         if not names or not self.seeds:
             raise ValueError("a study needs at least one arm and one seed.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)}: every seed once; the same seed gives the same run.")
+        if self.samples < 1:
+            raise ValueError(f"samples={self.samples}: programs sampled per task, at least 1.")
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"two arms are called {twice[0]!r}: every arm needs a name of its own.")

@@ -20,10 +20,15 @@ class Stratum:
     """What its tasks have in common."""
     tasks: int
     """How many they are."""
-    rates: dict[str, float]
-    """pass@1 of every arm, mean over seeds, in 0..1."""
+    passed: dict[str, np.ndarray]
+    """Arm -> (seeds, tasks) share of samples that passed."""
     differences: list[tuple[str, str, Interval]]
     """(a, b, pass@1 of a less b) over seeds and tasks."""
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """pass@1 of every arm, mean over seeds, in 0..1."""
+        return {arm: float(scores.mean()) for arm, scores in self.passed.items()}
 
 
 def lines_per_step(task: Task) -> float:
@@ -59,7 +64,7 @@ def stratify(
             Stratum(
                 f"{low:.2f} to {high:.2f}",
                 len(chosen),
-                {arm: float(scores.mean()) for arm, scores in within.items()},
+                within,
                 [(a, b, paired_difference_ci(within[a], within[b])) for a, b in pairs if a in within and b in within],
             )
         )
