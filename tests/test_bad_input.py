@@ -72,9 +72,7 @@ def test_a_model_that_the_hub_does_not_give(monkeypatch):
         raise OSError("We couldn't connect to the hub.\nCheck your internet connection.")
 
     monkeypatch.setattr("ra3_lab.models.load.load_tokenizer", unreachable)
-    with pytest.raises(
-        FileNotFoundError, match=r"owner/name is no directory here, and the hub .*We couldn't connect"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"owner/name is no directory here, and the hub .*We couldn't connect"):
         load_model("owner/name", "cpu")
 
 

@@ -82,8 +82,8 @@ def test_the_table_is_plain_json_and_the_doubtful_difference_is_printed_first(re
     lines = render(table).splitlines()
     assert lines[0].startswith("prior - ntp") and lines[0].endswith("the interval holds 0")
     assert lines[1].startswith("ra3 - prior: +") and "holds 0" not in "".join(lines[1:])
-    assert [line.split()[0] for line in lines[5:9]] == ["base", "ntp", "prior", "ra3"]
-    assert lines[9].startswith("latents of ra3: precision 0.50")
+    assert [line.split()[0] for line in lines[len(PAIRS) : len(PAIRS) + 4]] == ["base", "ntp", "prior", "ra3"]
+    assert lines[len(PAIRS) + 4].startswith("latents of ra3: precision 0.50")
 
 
 def test_no_records_and_different_tasks_are_refused(records):

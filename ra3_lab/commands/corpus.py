@@ -33,7 +33,7 @@ def run(
 
     Example: ra3-lab corpus site-packages --out mit.jsonl --licences MIT BSD-3-Clause --exclude '*tests/*'
 
-    Example: ra3-lab midtrain --data corpus.jsonl --ids 100 9999 --heldout corpus.jsonl --heldout-ids 0 99 --out runs/a
+    Example: ra3-lab midtrain --data corpus.jsonl --out runs/a
 
     Args:
         dirs: Folders of Python files, read with all that is in them.

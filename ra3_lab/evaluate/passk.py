@@ -1,13 +1,12 @@
-"""pass@k without bias, and bootstrap intervals over tasks and seeds.
+"""pass@k without bias, and intervals over tasks and seeds.
 
 pass@k is the chance that at least one of k samples of a task is right. With n >= k samples of which c are
 right, 1 - C(n-c, k) / C(n, k) is its unbiased estimate (Chen et al. 2021, "Evaluating Large Language Models
 Trained on Code", section 2.1). The plug-in 1 - (1 - c/n)^k is biased low and is not offered.
 
-Intervals are percentile bootstraps. The task is the unit that is drawn again, never the sample: samples of
-one task are not independent. Percentile intervals are too narrow for few units (for 3 seeds the spread over
-seeds comes out sqrt(2/3) of what it should be), so read an interval over 3 seeds as a lower bound of the
-doubt.
+Intervals over tasks alone are percentile bootstraps. The task is the unit that is drawn again, never the sample:
+samples of one task are not independent. Intervals over seeds and tasks are by Student's t (`crossed_mean_ci`), since
+a bootstrap over three seeds is too narrow by sqrt(2/3).
 """
 
 from __future__ import annotations

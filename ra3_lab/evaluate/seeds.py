@@ -14,7 +14,7 @@ import numpy as np
 
 from ra3_lab.evaluate.passk import crossed_mean_ci, paired_difference_ci
 
-PAIRS = (("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("ntp", "base"))
+PAIRS = (("ra3", "prior"), ("ra3", "ntp"), ("ra3", "base"), ("prior", "ntp"), ("prior", "base"), ("ntp", "base"))
 """Differences that are reported unless others are asked for, first minus second."""
 
 ARM_MEANS = ("thoughts_per_program", "updates", "tokens", "seconds")
