@@ -6,8 +6,9 @@
 First each start tries the same learning rates for a few updates, with a seed of its own, and keeps the one with the
 best validation pass@1 at the end of the trial (the smaller one of equals; a single rate is not tried). Then each start
 runs with each seed at its own rate: same tasks, same order, same numbers of updates, tasks and answers. `--score final`
-scores every trained model on 200 tasks of that split, which chose nothing (validation chose the rates). `{seed}` in a
-start's path is replaced by the run's seed, so that mid-training has seeds, too; trials take the first one.
+scores every model before and after its run on 200 tasks of that split, which chose nothing (validation chose the
+rates). `{seed}` in a start's path is replaced by the run's seed, so that mid-training has seeds, too; trials take the
+first one.
 
 Every finished trial and run is a file in OUT: a broken-off call goes on where it was, files of other settings are an
 error. `--only ra3` makes the trials of one start and stops, `--only ra3:1` one run, too. The last call prints the table
@@ -47,6 +48,7 @@ from ra3_lab.sandbox import Judge, layers
 from ra3_lab.tasks.pipelines import load_split
 
 TUNING_SEED = 1_000
+_HELD_OUT = ("held_out_before", "held_out")
 
 
 class Bench:
@@ -61,6 +63,7 @@ class Bench:
         else:
             self.validation = list(read_task_set(arguments.validation))[: arguments.validation_tasks]
         self.out.mkdir(parents=True, exist_ok=True)
+        self.trials: dict[str, list[dict[str, float]]] = {}
 
     def config(self, seed: int, rate: float, updates: int, look_every: int) -> RLVRConfig:
         """What every start has in common."""
@@ -99,11 +102,7 @@ class Bench:
         print(f"{name}: {source}, learning rate {config.grpo.learning_rate:g}", flush=True)
 
         def look(trained: Any) -> dict[str, Any]:
-            held_out = load_split(scored)[:200] if scored else []
-            longest = self.arguments.max_new
-            found = evaluate_programs(trained, tokenizer, held_out, 4, seed=seed, precision="fp32", max_new=longest)
-            passed = ["".join("01"[one] for one in row) for row in found.correct.tolist()]
-            return {"held_out": {"split": scored, "pass@1": float(found.correct.mean()), "correct": passed}}
+            return {"held_out": self.score(trained, tokenizer, seed)}
 
         told, looked = self.arguments.say, look if scored else None
         with Judge() as judge:
@@ -116,8 +115,30 @@ class Bench:
         print(f"{name}: validation {record['validation']}, {record['seconds']['training']} s", flush=True)
         return read_json(path)
 
+    def score(self, model: Any, tokenizer: Any, seed: int) -> dict[str, Any]:
+        """4 programs for each of 200 tasks of the split that chose nothing."""
+        split, longest = self.arguments.score, self.arguments.max_new
+        found = evaluate_programs(
+            model, tokenizer, load_split(split)[:200], 4, seed=seed, precision="fp32", max_new=longest
+        )
+        passed = ["".join("01"[one] for one in row) for row in found.correct.tolist()]
+        return {"split": split, "pass@1": float(found.correct.mean()), "correct": passed}
+
+    def before(self, start: str, seed: int) -> dict[str, Any]:
+        """The same score of a start before RLVR: read where it is there, else made."""
+        path, source = self.out / f"before-{start}-{seed}.json", self.starts[start].replace("{seed}", str(seed))
+        what = {"start": self.starts[start], "weights": weights_digest(Path(located(model_source(source))))}
+        what |= {"scored": self.arguments.score, "max_new": self.arguments.max_new}
+        if not path.exists():
+            model, tokenizer = load_model(model_source(source), "cpu")
+            write_json(path, {"what": what} | self.score(model, tokenizer, seed))
+        found = read_json(path)
+        if found.pop("what") != what:
+            raise SystemExit(f"{path} was made with other settings: give another --out, or delete it.")
+        return found
+
     def rate_of(self, start: str) -> float:
-        """The learning rate that its trials choose for a start."""
+        """The learning rate that its trials choose for a start; what they say goes to `trials`."""
         a, scores = self.arguments, {}
         if len(a.rates) == 1:
             return a.rates[0]
@@ -125,12 +146,14 @@ class Bench:
             config = self.config(TUNING_SEED, rate, a.tune_updates, a.tune_updates)
             record = self.done(f"trial-{start}-{rate:g}", start, a.seeds[0], config)
             scores[rate] = record["validation"][-1][1]
+        self.trials[start] = [{"learning_rate": rate, "validation": score} for rate, score in scores.items()]
         return max(scores, key=lambda rate: (scores[rate], -rate))
 
     def run(self, start: str, seed: int, rate: float) -> dict[str, Any]:
         """One run of the comparison."""
         a = self.arguments
-        return self.done(f"run-{start}-{seed}", start, seed, self.config(seed, rate, a.updates, a.look_every))
+        record = self.done(f"run-{start}-{seed}", start, seed, self.config(seed, rate, a.updates, a.look_every))
+        return record | ({"held_out_before": self.before(start, seed)} if a.score else {})
 
 
 def summary(bench: Bench, rates: dict[str, float], runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -152,12 +175,13 @@ def summary(bench: Bench, rates: dict[str, float], runs: dict[str, list[dict[str
         area, rate = row["area"]["mean"], rates[row["label"]]
         print(f"{row['label']:<8} rate {rate:g}  area {area:.3f}  {ends}  updates to {level:.3f}: {reached}")
     figure_learning(groups).write_html(bench.out / "curves.html", include_plotlyjs=True)
-    return {"level": level, "rates": rates, "starts": rows, "runs": {k: _brief(v) for k, v in runs.items()}}
+    found = {"level": level, "rates": rates, "trials": bench.trials}
+    return found | {"starts": rows, "runs": {k: _brief(v) for k, v in runs.items()}}
 
 
 def _brief(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {key: record[key] for key in ("validation", "tokens", "seconds", "weights", "held_out") if key in record}
+        {key: record[key] for key in ("validation", "tokens", "seconds", "weights", *_HELD_OUT) if key in record}
         | {"seed": record["config"]["seed"], "reward": [row["reward"] for row in record["curve"]]}
         for record in records
     ]

@@ -8,44 +8,53 @@ from typing import Any
 import numpy as np
 from cells import RECORDED, RESULTS, percent, table
 
-from ra3_lab.evaluate.passk import crossed_mean_ci
+from ra3_lab.evaluate.passk import crossed_mean_ci, paired_difference_ci
 from ra3_lab.explore.findings import arm_label, in_order
-from ra3_lab.rlvr.curves import Curve, over_seeds
+from ra3_lab.rlvr.curves import Curve
 from ra3_lab.runs import read_json
 from ra3_lab.study import read_study
 
 
 def learning() -> str:
-    """GRPO from every start: rate, final value, area, updates to the level that the base ends at; NTP's end, which the
-    others have before the first update, tells nothing."""
+    """GRPO from every start: its rate, validation on the way, and pass@1 on tasks that chose nothing.
+
+    Updates are counted to the level that the base ends at; NTP's end tells nothing, the others have it at once.
+    """
     record = read_json(RESULTS / "learning.json")
     level = next(row["final"]["mean"] for row in record["starts"] if row["label"] == "base")
-    scored = all("held_out" in run for runs in record["runs"].values() for run in runs)
     rows = []
     for row in record["starts"]:
-        final, area, runs = row["final"], row["area"], record["runs"][row["label"]]
+        runs, passed = record["runs"][row["label"]], held_out(record["runs"][row["label"]])
         before = float(np.mean([run["validation"][0][1] for run in runs]))
-        ends = ", ".join(f"{100 * run['validation'][-1][1]:.1f}" for run in runs)
         curves = [
             Curve(run["seed"], *(tuple(column) for column in zip(*run["validation"], strict=True))) for run in runs
         ]
         steps = [curve.steps_to(level) for curve in curves]
+        mean, low, high = crossed_mean_ci(passed)
         rows.append(
-            [arm_label(row["label"]), f"{record['rates'][row['label']]:g}", percent(before), percent(final["mean"])]
-            + [f"{100 * final['low']:.1f} to {100 * final['high']:.1f}", ends, f"{area['mean']:.3f}"]
+            [arm_label(row["label"]), f"{record['rates'][row['label']]:g}"]
+            + [percent(before), percent(row["final"]["mean"]), f"{row['area']['mean']:.3f}"]
             + [", ".join(f"{one:.0f}" if np.isfinite(one) else "never" for one in steps)]
-            + ([_held_out(runs)] if scored else [])
+            + [percent(float(held_out(runs, "held_out_before").mean())), percent(mean)]
+            + [f"{100 * max(low, 0):.1f} to {100 * min(high, 1):.1f}"]
+            + [", ".join(f"{100 * rate:.1f}" for rate in passed.mean(axis=1))]
         )
-    columns = ["start", "learning rate", "before", "after", "95 % interval (seeds)", "by seed, %"]
-    columns += ["area under the curve", f"updates to {percent(level)}, by seed"]
-    return table(columns + ["on tasks that chose nothing"] * scored, rows)
+    columns = ["start", "learning rate", "validation before", "after", "area under its curve"]
+    columns += [f"updates to {percent(level)}, by seed", "final tasks, before", "after", "95 % interval", "by seed, %"]
+    return table(columns, rows)
 
 
-def _held_out(runs: Sequence[dict[str, Any]]) -> str:
-    """pass@1 after RLVR on the split that `--score` names, with its interval over seeds and tasks."""
-    passed = [[np.mean([c == "1" for c in row]) for row in run["held_out"]["correct"]] for run in runs]
-    mean, low, high = crossed_mean_ci(passed)
-    return f"{percent(mean)} [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]"
+def learning_trials() -> str:
+    """Validation after the trials of every start, by learning rate."""
+    found = read_json(RESULTS / "learning.json")["trials"]
+    rates = [trial["learning_rate"] for trial in next(iter(found.values()))]
+    rows = [[arm_label(label), *(percent(trial["validation"]) for trial in trials)] for label, trials in found.items()]
+    return table(["start, after its trial at", *(f"{rate:g}" for rate in rates)], rows)
+
+
+def held_out(runs: Sequence[dict[str, Any]], when: str = "held_out") -> np.ndarray:
+    """(seeds, tasks) share of programs that passed after RLVR, or before, on the split that `--score` named."""
+    return np.array([[np.mean([c == "1" for c in row]) for row in run[when]["correct"]] for run in runs])
 
 
 def four_bit_curve() -> str:
@@ -69,54 +78,46 @@ def four_bit_curve() -> str:
 
 
 def learning_differences() -> str:
-    """RA3's final value less every other start's, paired by seed."""
-    runs = read_json(RESULTS / "learning.json")["runs"]
-    finals = {label: [run["validation"][-1][1] for run in found] for label, found in runs.items()}
+    """RA3's pass@1 after RLVR less every other start's, on tasks that chose nothing."""
+    passed = {label: held_out(runs) for label, runs in read_json(RESULTS / "learning.json")["runs"].items()}
     rows = []
-    for label in in_order(finals):
+    for label in in_order(passed):
         if label != "ra3":
-            each = [mine - other for mine, other in zip(finals["ra3"], finals[label], strict=True)]
-            mean, low, high = (100 * value for value in over_seeds(each))
-            by_seed = ", ".join(f"{100 * value:+.1f}" for value in each)
+            mean, low, high = (100 * value for value in paired_difference_ci(passed["ra3"], passed[label]))
+            by_seed = ", ".join(f"{100 * x:+.1f}" for x in (passed["ra3"] - passed[label]).mean(axis=1))
             rows.append([f"RA3 - {arm_label(label)}", f"{mean:+.1f}", f"{low:+.1f} to {high:+.1f}", by_seed])
-    return table(["difference after RLVR", "points of pass@1", "95 % interval (seeds, paired)", "by seed"], rows)
+    columns = ["difference after RLVR", "points of pass@1", "95 % interval (seeds and tasks)", "by seed"]
+    return table(columns, rows)
 
 
 def equal_time() -> str:
-    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds, mean over seeds.
+    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds, mean over seeds; then
+    the difference at the ends.
 
-    Seconds of an update are those of the two starts' runs in the comparison, one after the other on one version; the
-    longer runs were made later, when updates had become faster.
+    All on one version: RA3's mid-training in the study of equal times, GRPO in the comparison of starts.
     """
-    compared = read_json(RESULTS / "learning.json")["runs"]
-    longer = read_json(RESULTS / "learning_long.json")["runs"]["base"]
-    seeds = [run["seed"] for run in longer]
-    spent = [
-        r["scores"]["final"]["seconds"]
-        for r in read_study(RESULTS / "final")
-        if r["arm"] == "ra3" and r["seed"] in seeds
-    ]
-    curves = {"base": (0.0, longer), "ra3": (float(np.mean(spent)), compared["ra3"])}
-    rows = []
-    for label, (before, runs) in curves.items():
-        each = sum(r["seconds"]["training"] for r in compared[label]) / sum(
-            r["validation"][-1][0] for r in compared[label]
-        )
+    rows, ended = [], []
+    spent = [r["scores"]["test"]["seconds"] for r in read_study(RESULTS / "wallclock") if r["arm"] == "ra3"]
+    for label, before, name in (("base", 0.0, "learning_long"), ("ra3", float(np.mean(spent)), "learning")):
+        runs = read_json(RESULTS / f"{name}.json")["runs"][label]
+        each = sum(r["seconds"]["training"] for r in runs) / sum(r["validation"][-1][0] for r in runs)
         means = [
             (looks[0][0], np.mean([v for _, v in looks]))
             for looks in zip(*(r["validation"] for r in runs), strict=True)
         ]
         told = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in means]
-        ends = ", ".join(f"{100 * run['validation'][-1][1]:.0f}" for run in runs)
-        rows.append([arm_label(label), f"{before:.0f}", str(means[-1][0]), f"{each:.1f}", ", ".join(told), ends])
-    columns = [
-        "start",
-        "seconds of mid-training",
-        "updates of GRPO",
-        "seconds each",
-        "validation pass@1, seconds in all",
-    ]
-    return table([*columns, "end by seed, %"], rows)
+        passed = held_out(runs)
+        ended.append(passed)
+        ends = ", ".join(f"{100 * rate:.0f}" for rate in passed.mean(axis=1))
+        rows.append(
+            [arm_label(label), f"{before:.0f}", str(means[-1][0]), f"{each:.1f}", ", ".join(told)]
+            + [percent(float(passed.mean())), ends]
+        )
+    columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
+    columns += ["validation pass@1, seconds in all", "final tasks, after", "by seed, %"]
+    mean, low, high = (100 * value for value in paired_difference_ci(ended[1], ended[0]))
+    told = f"RA3 - base at the end: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (seeds and tasks)."
+    return f"{table(columns, rows)}\n\n{told}"
 
 
 def first_and_last(curves: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> list[str]:

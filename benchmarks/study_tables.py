@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from cells import RESULTS, percent, table
+from rlvr_tables import held_out
 
 from ra3_lab.evaluate.passk import paired_difference_ci
 from ra3_lab.evaluate.seeds import summarise_seeds
@@ -60,17 +61,18 @@ def arms(folder: str) -> str:
 def overview() -> str:
     """The final comparison in short, and what GRPO makes of each start."""
     found = summary("final")["arms"]
-    after = {row["label"]: row["final"]["mean"] for row in read_json(RESULTS / "learning.json")["starts"]}
+    starts = read_json(RESULTS / "learning.json")["runs"]
+    after = {arm: percent(float(held_out(runs).mean())) for arm, runs in starts.items()}
     rows = []
     for arm in in_order(found):
         low, high = found[arm]["ci95"]
         by_seed = ", ".join(f"{100 * value:.1f}" for value in found[arm]["by_seed"])
         rows.append(
             [arm_label(arm), percent(found[arm]["pass@1"]), f"{100 * low:.1f} to {100 * high:.1f}", by_seed]
-            + [f"{found[arm]['thoughts_per_program']:.1f}", percent(after[arm])]
+            + [f"{found[arm]['thoughts_per_program']:.1f}", after[arm]]
         )
     columns = ["arm", "pass@1", "95 % interval", "by seed, %", "thoughts a program"]
-    return table([*columns, "after 36 updates of RLVR (validation)"], rows)
+    return table([*columns, "after 36 updates of RLVR"], rows)
 
 
 def differences(folder: str) -> str:

@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "final blocks": lambda: study.block_length("final", "final"),
     "final cross entropy": lambda: study.cross_entropy("final"),
     "learning": rlvr.learning,
+    "learning trials": rlvr.learning_trials,
     "learning differences": rlvr.learning_differences,
     "learning thoughts": rlvr.learning_thoughts,
     "hacking": rlvr.hacking,

@@ -81,12 +81,13 @@ browser
 # the decisions, and in this world those are the letter and the words of a step, in a thought or at the first line of a
 # block. RL sharpens choices that the policy already makes sometimes. It cannot reward what is never sampled.
 #
-# ## Four starts
+# ## Five starts
 #
-# GRPO ran from four models: the *base* as it is, and the base after next-token prediction on expert code (*ntp*),
-# after thoughts of its own without an E-step (*prior*), and after *RA3*, with as many updates each. Same tasks in the
-# same order (5 to 7 steps), three seeds of mid-training and RL; validation has 8 and 9 steps. Every start had three
-# trials for its learning rate. The first line printed below is the command.
+# GRPO ran from five models: the *base* as it is, and the base after next-token prediction on expert code (*ntp*),
+# after thoughts of its own without an E-step (*prior*), after *RA3*, and after the true thought before every step
+# (*annotator*, which nobody has on real code), with as many updates each. Same tasks in the same order (5 to 7 steps),
+# three seeds of mid-training and RL; validation has 8 and 9 steps. Every start had four trials for its learning rate.
+# The first line printed below is the command.
 #
 # **Predict** the order at the first update, and at the last. Which start gains most? Then look at *lines with a
 # thought* for each.
@@ -108,8 +109,9 @@ draw_curves(starts["rlvr_runs"], "zero_variance")
 # Compare the share of groups that taught nothing with where each start stands: near reward 0 or 1 most groups are
 # uniform, and the same number of samples buys fewer gradients.
 #
-# What happened: RA3's start is ahead before the first update and stays ahead. The base gains more than it: RL alone
-# teaches it to think, since it does so sometimes already. NTP's start earns reward on the lengths it was trained on,
+# What happened: RA3's start is ahead of all but the annotator's before the first update and stays ahead. The base
+# gains more than it: RL alone teaches it to think, since it does so sometimes already. The annotator's start has little
+# left to gain. NTP's start earns reward on the lengths it was trained on,
 # but it has unlearnt to think, so no thought is ever sampled, none is reinforced, and longer programs stay out of
 # reach: exactly point 2 below.
 #
@@ -129,11 +131,11 @@ for label, curves_of in groups.items():
     found = CurveGroup(label, tuple(curves_of)).summary(level=0.3)
     area, final, steps = found["area"], found["final"], found["steps_to_level"]
     ends = f"final {final['mean']:.2f} [{final['low']:.2f}, {final['high']:.2f}]"
-    print(f"{label:<6} mean height {area['mean']:.2f}   {ends}   updates to 0.3: {steps:.0f}")
+    print(f"{label:<9} mean height {area['mean']:.2f}   {ends}   updates to 0.3: {steps:.0f}")
 
 # %% [markdown]
 # **How not to be fooled.** Look at how many seeds, updates and validation tasks there are. At pass@1 = 0.5 the
-# standard error over 60 tasks is √(0.25/60) = 0.06, so two single curves 0.1 apart have not been told apart; and
+# standard error over 120 tasks is √(0.25/120) = 0.05, so two single curves 0.1 apart have not been told apart; and
 # three seeds give wide intervals: Student's t with two degrees of freedom is 4.3. A fair comparison gives every start
 # the same number of trials to choose its learning rate on validation data, several seeds, and the same budget.
 # Counted from the *base* the budget here is not the same: mid-training had its own updates before. `docs/results.md`

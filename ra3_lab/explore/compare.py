@@ -124,6 +124,7 @@ def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], unit: str, wi
                 go.Scatter(
                     x=[x for x, _ in bands] + [x for x, _ in bands[::-1]],
                     y=[band.high for _, band in bands] + [band.low for _, band in bands[::-1]],
+                    mode="lines",
                     fill="toself",
                     fillcolor=color,
                     opacity=0.18,

@@ -7,17 +7,10 @@ import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
 
-from ra3_lab.explore.figures import dress
+from ra3_lab.explore.figures import dress, styles
 from ra3_lab.rlvr.curves import CurveGroup
-
-_STYLES = (
-    ("0,114,178", "circle", "solid"),
-    ("213,94,0", "square", "dash"),
-    ("0,158,115", "diamond", "dashdot"),
-    ("204,121,167", "triangle-up", "longdash"),
-    ("128,128,128", "x", "dot"),
-)
 
 
 def learning_title(groups: Sequence[CurveGroup]) -> str:
@@ -36,9 +29,9 @@ def learning_title(groups: Sequence[CurveGroup]) -> str:
 
 def figure_learning(groups: Sequence[CurveGroup]) -> go.Figure:
     """Validation pass@1 against updates."""
-    figure = go.Figure()
-    for number, group in enumerate(groups):
-        color, marker, dash = _STYLES[number % len(_STYLES)]
+    figure, look = go.Figure(), styles(group.label for group in groups)
+    for group in groups:
+        color, marker, dash = look[group.label]
         band = group.band()
         x = [update for update, _ in band]
         if not any(math.isnan(value.low) for _, value in band):
@@ -46,8 +39,9 @@ def figure_learning(groups: Sequence[CurveGroup]) -> go.Figure:
                 go.Scatter(
                     x=[*x, *x[::-1]],
                     y=[*(value.high for _, value in band), *(value.low for _, value in band[::-1])],
+                    mode="lines",
                     fill="toself",
-                    fillcolor=f"rgba({color},0.15)",
+                    fillcolor=f"rgba{(*hex_to_rgb(color), 0.15)}",
                     line={"width": 0},
                     hoverinfo="skip",
                     showlegend=False,
@@ -60,8 +54,8 @@ def figure_learning(groups: Sequence[CurveGroup]) -> go.Figure:
                 mode="lines+markers",
                 name=html.escape(f"{group.label} ({len(group.curves)} seeds)"),
                 hovertemplate="%{y:.3f} after %{x} updates",
-                line={"color": f"rgb({color})", "dash": dash, "width": 2.5},
-                marker={"symbol": marker, "size": 9, "color": f"rgb({color})"},
+                line={"color": color, "dash": dash, "width": 2.5},
+                marker={"symbol": marker, "size": 9, "color": color},
             )
         )
     figure.update_xaxes(title="updates", rangemode="tozero")

@@ -11,9 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ra3_lab.explore.explorer import Control, Explorer
-from ra3_lab.explore.figures import dress
-from ra3_lab.explore.findings import Twin, number
-from ra3_lab.explore.theory_style import BLUE, GREEN, GREY, ORANGE, PINK
+from ra3_lab.explore.figures import dress, styles
+from ra3_lab.explore.findings import Twin, arm_label, number
 from ra3_lab.explore.view import View
 
 MEASURES: Mapping[str, tuple[str, str]] = {
@@ -28,7 +27,6 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "kl_to_initial": ("KL to the initial policy", "nats a token"),
 }
 """Key of a row -> (what it is, unit)."""
-_STYLES = (BLUE, ORANGE, GREEN, PINK, GREY)
 
 
 def rlvr_curves(record: Mapping[str, Any]) -> Explorer:
@@ -69,8 +67,18 @@ def draw_curves(runs: Sequence[Mapping[str, Any]], measure: str) -> View:
         third = max(1, len(y) // 3)
         first, last = sum(y[:third]) / third, sum(y[-third:]) / third
         change = number(last - first, 3, sign=True)
-        rows.append((label, str(len(each)), str(len(y)), number(y[0], 3), number(y[-1], 3), change, number(max(y), 3)))
-        told.append(f"{label} {number(y[0], 2)} to {number(y[-1], 2)}")
+        rows.append(
+            (
+                arm_label(label),
+                str(len(each)),
+                str(len(y)),
+                number(y[0], 3),
+                number(y[-1], 3),
+                change,
+                number(max(y), 3),
+            )
+        )
+        told.append(f"{arm_label(label)} {number(y[0], 2)} to {number(y[-1], 2)}")
     title = f"{name[0].upper()}{name[1:]}: {'; '.join(told)}"
     most = max(map(len, seeds.values()))
     doubt = f"Curves are means over {most} seeds, the thin lines" if most > 1 else "Each run is one seed"
@@ -94,8 +102,9 @@ def mean_curve(seeds: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
 
 
 def _figure(seeds: Mapping[str, Sequence[Sequence[tuple[int, float]]]], unit: str) -> go.Figure:
-    figure = go.Figure()
-    for (label, each), (color, symbol, dash) in zip(seeds.items(), _STYLES * 2, strict=False):
+    figure, look = go.Figure(), styles(seeds)
+    for label, each in seeds.items():
+        color, symbol, dash = look[label]
         for points in each if len(each) > 1 else ():
             x, y = zip(*points, strict=True)
             thin = {"color": color, "width": 1}
@@ -107,7 +116,7 @@ def _figure(seeds: Mapping[str, Sequence[Sequence[tuple[int, float]]]], unit: st
             go.Scatter(
                 x=x,
                 y=y,
-                name=label,
+                name=arm_label(label),
                 mode="lines+markers",
                 line={"color": color, "dash": dash, "width": 2.5},
                 marker={"symbol": symbol, "size": 8},
