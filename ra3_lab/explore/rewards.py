@@ -66,18 +66,8 @@ def draw_curves(runs: Sequence[Mapping[str, Any]], measure: str) -> View:
         y = [value for _, value in mean_curve(each)]
         third = max(1, len(y) // 3)
         first, last = sum(y[:third]) / third, sum(y[-third:]) / third
-        change = number(last - first, 3, sign=True)
-        rows.append(
-            (
-                arm_label(label),
-                str(len(each)),
-                str(len(y)),
-                number(y[0], 3),
-                number(y[-1], 3),
-                change,
-                number(max(y), 3),
-            )
-        )
+        values = (number(y[0], 3), number(y[-1], 3), number(last - first, 3, sign=True), number(max(y), 3))
+        rows.append((arm_label(label), str(len(each)), str(len(y)), *values))
         told.append(f"{arm_label(label)} {number(y[0], 2)} to {number(y[-1], 2)}")
     title = f"{name[0].upper()}{name[1:]}: {'; '.join(told)}"
     most = max(map(len, seeds.values()))
