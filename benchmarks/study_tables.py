@@ -76,18 +76,20 @@ def overview() -> str:
 
 
 def differences(folder: str) -> str:
-    """Paired differences, those whose interval holds 0 first."""
-    found = summary(folder)["differences"]
+    """Paired differences, those whose interval holds 0 first, and each seed's own."""
+    found = summary(folder)
+    by_seed = {arm: np.array(row["by_seed"]) for arm, row in found["arms"].items()}
     rows = [
         [
             f"{arm_label(d['a'])} - {arm_label(d['b'])}",
             f"{100 * d['mean']:+.1f}",
             f"{100 * d['low']:+.1f} to {100 * d['high']:+.1f}",
             "holds 0" if d["low"] <= 0 <= d["high"] else "",
+            ", ".join(f"{100 * value:+.1f}" for value in by_seed[d["a"]] - by_seed[d["b"]]),
         ]
-        for d in sorted(found, key=lambda d: not d["low"] <= 0 <= d["high"])
+        for d in sorted(found["differences"], key=lambda d: not d["low"] <= 0 <= d["high"])
     ]
-    return table(["difference", "points of pass@1", "95 % interval (seeds and tasks)", ""], rows)
+    return table(["difference", "points of pass@1", "95 % interval (seeds and tasks)", "", "by seed"], rows)
 
 
 def latents(folder: str) -> str:
@@ -219,17 +221,38 @@ def lengths() -> str:
     """pass@1 by number of steps, mean over seeds, and margins with intervals over seeds and tasks."""
     record = read_json(RESULTS / "lengths.json")
     arms = in_order(dict.fromkeys(row["arm"] for row in record["rows"]))
-    samples, (fewest, most) = record["settings"]["samples"], record["settings"]["steps"]
+    fewest, most = record["settings"]["steps"]
     margins = (("ra3", "ntp"), ("ra3", "prior"), ("ntp", "base"))
     rows = []
     for steps in range(fewest, most + 1):
-        passed = {
-            arm: np.array([r["steps"][str(steps)]["passed"] for r in record["rows"] if r["arm"] == arm]) / samples
-            for arm in arms
-        }
+        passed = passed_by_arm(record, steps)
         cells = [percent(float(passed[arm].mean())) for arm in arms]
         for one, other in margins:  # the base is one model, sampled once
             d = paired_difference_ci(*np.broadcast_arrays(passed[one], passed[other]))
             cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
         rows.append([str(steps), *cells])
     return table(["steps", *map(arm_label, arms), *(f"{arm_label(a)} - {arm_label(b)}" for a, b in margins)], rows)
+
+
+def longer_ntp() -> str:
+    """pass@1 by number of steps of NTP trained for longer, between NTP and RA3 at equal updates (means over seeds)."""
+    usual, longer = (read_json(RESULTS / name) for name in ("lengths.json", "lengths_ntp.json"))
+    if usual["settings"] != longer["settings"]:
+        raise ValueError(
+            "lengths.json and lengths_ntp.json were measured on different tasks; measure lengths_ntp.json with the settings of lengths.json."
+        )
+    fewest, most = usual["settings"]["steps"]
+    rows = []
+    for steps in range(fewest, most + 1):
+        passed, trained_longer = passed_by_arm(usual, steps), passed_by_arm(longer, steps)
+        found = {"NTP": passed["ntp"], **trained_longer, "RA3": passed["ra3"]}
+        rows.append([str(steps), *(percent(float(rates.mean())) for rates in found.values())])
+    return table(["steps", *found], rows)
+
+
+def passed_by_arm(record: dict[str, Any], steps: int) -> dict[str, np.ndarray]:
+    """Arm -> (seeds, tasks) share of its programs that passed at this number of steps (`benchmarks/lengths.py`)."""
+    passed: dict[str, list[list[int]]] = {}
+    for row in record["rows"]:
+        passed.setdefault(row["arm"], []).append(row["steps"][str(steps)]["passed"])
+    return {arm: np.array(rows) / record["settings"]["samples"] for arm, rows in passed.items()}

@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "overview": study.overview,
     "base": study.base,
     "tuning": lambda: study.trials("tuning"),
+    "tuning of longer ntp": lambda: study.trials("tuning_ntp"),
     "tuning of the others": lambda: study.trials("tuning_arms"),
     "main latents": lambda: study.latents("main"),
     "main discovery": lambda: study.discovery("main"),
@@ -50,6 +51,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "equal time": rlvr.equal_time,
     "choices": study.choices,
     "lengths": study.lengths,
+    "lengths of longer ntp": study.longer_ntp,
     "four bit curve": rlvr.four_bit_curve,
 }
 for name in spec_names():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ra3_lab.cli import main
 from ra3_lab.config import load_config
@@ -72,6 +73,7 @@ def test_every_arm_of_every_seed_is_one_record(finished):
     assert by_arm["ra3"]["scores"]["test"]["updates"] == by_arm["ntp"]["scores"]["test"]["updates"] == 2
     assert by_arm["ra3"]["estep"] and not by_arm["ntp"]["estep"]
     assert all(len(row) == 2 for row in by_arm["base"]["correct"]["test"])
+    assert {r["threads"] for r in records} == {torch.get_num_threads()}  # rounding hangs on it
 
 
 def test_an_arm_run_again_from_its_stored_spec_gives_the_same_row(finished, tmp_path):

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ra3_lab.config import load_config
 from ra3_lab.experiment import ArmResult, ExperimentConfig, field_of, pick, run_arm
 from ra3_lab.models.load import load_model, located, save_model
@@ -100,7 +102,8 @@ def _run(spec: StudySpec, arm: ArmSpec, seed: int, keep: Path | None, say: Calla
     if keep and result.trained:
         shutil.rmtree(keep, ignore_errors=True)  # of a run that was stopped before its record was written
         save_model(result.trained.model, tokenizer, keep)
-    return _record(result) | {"minutes": round((time.perf_counter() - start) / 60, 2), "versions": versions()}
+    minutes = round((time.perf_counter() - start) / 60, 2)
+    return _record(result) | {"minutes": minutes, "threads": torch.get_num_threads(), "versions": versions()}
 
 
 def _record(result: ArmResult) -> dict[str, Any]:
