@@ -238,9 +238,7 @@ def longer_ntp() -> str:
     """pass@1 by number of steps of NTP trained for longer, between NTP and RA3 at equal updates (means over seeds)."""
     usual, longer = (read_json(RESULTS / name) for name in ("lengths.json", "lengths_ntp.json"))
     if usual["settings"] != longer["settings"]:
-        raise ValueError(
-            "lengths.json and lengths_ntp.json were measured on different tasks; measure lengths_ntp.json with the settings of lengths.json."
-        )
+        raise ValueError("lengths_ntp.json has other tasks than lengths.json: measure it with the same settings.")
     fewest, most = usual["settings"]["steps"]
     rows = []
     for steps in range(fewest, most + 1):
