@@ -77,12 +77,10 @@ def test_every_arm_of_every_seed_is_one_record(finished):
 
 def test_a_record_says_how_many_threads_made_it(tmp_path):
     """Rounding hangs on them, so the same row needs the same number."""
-    before = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         (record,) = run_study(spec(arms=TINY["arms"][:1], seeds=[0]), tmp_path / str(threads), lambda text: None)
         assert record["threads"] == threads
-    torch.set_num_threads(before)
 
 
 def test_an_arm_run_again_from_its_stored_spec_gives_the_same_row(finished, tmp_path):
