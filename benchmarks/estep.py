@@ -1,8 +1,10 @@
-"""Watch one E-step on the embedded base: does it think more, better, and is the return up? On held-out expert programs.
+"""Watch E-steps on the embedded base: does it think more, better, and is the return up? On held-out expert programs.
 
-    python benchmarks/estep.py --out benchmarks/results/estep_t05.json --estep.temperature 0.5
+    python benchmarks/estep.py --estep.temperature 0.5 --out estep.json
+    python benchmarks/estep.py --seeds 100 101 102 103 --corpus 64 --threads 1 --out estep_64.json
 
-The settings of the E-step were chosen with this, before any arm was scored.
+The settings of the E-step were chosen with this, before any arm was scored. Over several seeds, with all of the expert
+programs or the first few, it shows how often thinking dies out.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -30,34 +32,45 @@ HELD_OUT = 48
 
 
 def main(
-    out: Path, estep: Annotated[EStepConfig, tyro.conf.arg(name="estep")] = _DEFAULTS, seed: int = 0, threads: int = 2
+    out: Path,
+    estep: Annotated[EStepConfig, tyro.conf.arg(name="estep")] = _DEFAULTS,
+    seeds: tuple[int, ...] = (0,),
+    corpus: int | None = None,
+    threads: int = 2,
 ) -> None:
-    """Run one E-step and look at held-out programs after every fifth update.
+    """Run one E-step a seed and look at held-out programs after every fifth update.
 
     Args:
         out: JSON file to write.
         estep: Settings.
-        seed: Seed of programs and draws.
+        seeds: Seeds of programs and draws.
+        corpus: Number of expert programs; all by default.
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
     pi, tokenizer = load_model("embedded", "cpu")
     expert = load_split("expert")
-    corpus = [trace_of(task) for task in expert[HELD_OUT:]]
-    look = watch(tokenizer, expert[:HELD_OUT], MidtrainConfig(estep=estep, seed=seed))
-    q = copy.deepcopy(pi)
-    step = EStep(q, pi, tokenizer, estep, seed)
-    rng = np.random.default_rng(seed)
-    rows = []
-    for update in range(estep.updates + 1):
-        if update % 5 == 0 or update == estep.updates:
-            rows.append({"update": update, **look(q, pi)["held_out"]})
-            print(json.dumps(rows[-1]), flush=True)
-        if update < estep.updates:
-            step.update([corpus[i] for i in rng.choice(len(corpus), estep.programs, replace=False)], update)
+    known = len(expert) - HELD_OUT
+    if corpus is not None and not estep.programs <= corpus <= known:
+        raise SystemExit(f"--corpus {corpus}: {estep.programs} (--estep.programs) to {known}.")
+    programs = [trace_of(task) for task in expert[HELD_OUT:][:corpus]]
+    about = {"schema_version": 1, "estep": asdict(estep), "corpus": len(programs), "versions": versions()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    record = {"schema_version": 1, "seed": seed, "estep": asdict(estep), "versions": versions(), "rows": rows}
-    write_json(out, record)
+    runs: list[dict[str, Any]] = []
+    for seed in seeds:
+        look = watch(tokenizer, expert[:HELD_OUT], MidtrainConfig(rounds=1, estep=estep, seed=seed))
+        q = copy.deepcopy(pi)
+        step = EStep(q, pi, tokenizer, estep, seed)
+        rng = np.random.default_rng(seed)
+        rows: list[dict[str, Any]] = []
+        for update in range(estep.updates + 1):
+            if update % 5 == 0 or update == estep.updates:
+                rows.append({"update": update, **look(q, pi)["held_out"]})
+                print(json.dumps({"seed": seed, **rows[-1]}), flush=True)
+            if update < estep.updates:
+                step.update([programs[i] for i in rng.choice(len(programs), estep.programs, replace=False)], update)
+        runs.append({"seed": seed, "rows": rows})
+        write_json(out, {**about, "runs": runs})
 
 
 if __name__ == "__main__":
