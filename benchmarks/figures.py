@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+import margin_tables
 import numpy as np
 import plotly.graph_objects as go
 import study_tables as study
@@ -96,6 +97,30 @@ def learning() -> go.Figure:
     return _dressed(figure, title, 400)
 
 
+def margins() -> go.Figure:
+    """RA3's margins over NTP and prior under every condition: each seed faint, their mean bold; a row for each."""
+    rows: list[tuple[str, margin_tables.Condition | None]] = []
+    for name, found in margin_tables.groups().items():
+        rows += [(f"<b>{name}</b>", None), *((condition.name, condition) for condition in found)]
+    drawn = [(row, condition) for row, (_, condition) in enumerate(rows) if condition is not None]
+    figure, look, always = go.Figure(), styles(("ntp", "prior")), {}
+    for other, (color, marker, _) in look.items():
+        every = [(value, row) for row, condition in drawn for value in condition.margin(other)]
+        means = [(float(condition.margin(other).mean()), row) for row, condition in drawn]
+        for points, size, opacity in ((every, 7, 0.35), (means, 12, 1)):
+            x, y = zip(*points, strict=True)
+            dots = {"symbol": marker, "color": color, "size": size, "opacity": opacity}
+            about = {"name": f"RA3 - {arm_label(other)}", "showlegend": points is means}
+            figure.add_trace(go.Scatter(x=x, y=y, mode="markers", marker=dots, **about))
+        always[other] = sum(bool((condition.margin(other) > 0).all()) for _, condition in drawn)
+    figure.add_vline(x=0, line={"color": "rgba(128,128,128,0.8)", "width": 1})
+    figure.update_xaxes(title="points of pass@1 that RA3 is ahead")
+    texts = [text for text, _ in rows]
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=texts, range=[len(rows) - 0.4, -0.6])
+    counts = f"of NTP under {always['ntp']} of {len(drawn)} conditions, of prior under {always['prior']}"
+    return _dressed(figure, f"RA3 is ahead in every seed {counts}", 140 + 24 * len(rows))
+
+
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
     """The common look, with room for the legend under the title."""
     return dress(figure, title, height).update_layout(margin_t=76, title_x=0.01, title_y=0.97, title_yanchor="top")
@@ -120,6 +145,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "arms": partial(passes, "arms", LONGER),
     "mechanism": partial(passes, "mechanism", LONGER),
     "lengths": lengths,
+    "margins": margins,
     "learning": learning,
 }
 

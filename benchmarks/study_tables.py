@@ -154,15 +154,46 @@ def trials(folder: str) -> str:
 
 def base() -> str:
     """The base before mid-training by number of steps, expert data's mix of skills."""
+    rows = [[str(row["steps"]), *_before(row)] for row in _expert_rows("base_model.json")]
+    return table(["steps", *BEFORE], rows)
+
+
+def bases(steps: int = 6) -> str:
+    """The bases of the study `bases` before mid-training, at the middle length of its expert data."""
     rows = [
-        [str(row["steps"]), *(f"{row['pass@1'][how]:.2f}" for how in ("free", "begin", "never"))]
+        [name, *_before(row)] for name, file in BASES.items() for row in _expert_rows(file) if row["steps"] == steps
+    ]
+    return table(["base", *BEFORE], rows)
+
+
+BASES = {**{f"{share} %": f"bases/base_{share}.json" for share in (0, 25, 50, 100)}, "shipped": "base_model.json"}
+"""Name in the study `bases` -> what `benchmarks/base_model.py` says of it."""
+
+BEFORE = (
+    "pass@1, left free",
+    "begins with a thought",
+    "kept from thinking",
+    "lines with a thought",
+    "apt thoughts",
+    "nats without thoughts",
+    "with true thoughts",
+)
+"""What is told of a base before mid-training."""
+
+
+def _expert_rows(file: str) -> list[dict[str, Any]]:
+    """Rows of a record of `benchmarks/base_model.py` with expert data's mix of skills; none where it was not made."""
+    path = RESULTS / file
+    return [row for row in read_json(path)["rows"] if row["mix"] == "expert"] if path.exists() else []
+
+
+def _before(row: dict[str, Any]) -> list[str]:
+    """One such row's cells, as `BEFORE` names them."""
+    return (
+        [f"{row['pass@1'][how]:.2f}" for how in ("free", "begin", "never")]
         + [f"{row['think_share']:.0%}".replace("%", " %"), "" if row["apt"] is None else f"{row['apt']:.2f}"]
         + [f"{row['line_logp'][which]:.1f}" for which in ("no_thought", "true_thoughts")]
-        for row in read_json(RESULTS / "base_model.json")["rows"]
-        if row["mix"] == "expert"
-    ]
-    columns = ["steps", "pass@1, left free", "begins with a thought", "kept from thinking", "lines with a thought"]
-    return table([*columns, "apt thoughts", "nats without thoughts", "with true thoughts"], rows)
+    )
 
 
 def cross_entropy(folder: str) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import margin_tables
 import rlvr_tables as rlvr
 import speed_tables as speed
 import study_tables as study
@@ -29,6 +30,9 @@ PAGES = (
 TABLES: dict[str, Callable[[], str]] = {
     "overview": study.overview,
     "base": study.base,
+    "bases": study.bases,
+    "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
+    "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "tuning": lambda: study.trials("tuning"),
     "tuning of longer ntp": lambda: study.trials("tuning_ntp"),
     "tuning of the others": lambda: study.trials("tuning_arms"),
