@@ -99,11 +99,12 @@ def learning() -> go.Figure:
 
 def margins() -> go.Figure:
     """RA3's margins over NTP and prior under every condition: each seed faint, their mean bold; a row for each."""
+    groups = margin_tables.groups()
     rows: list[tuple[str, margin_tables.Condition | None]] = []
-    for name, found in margin_tables.groups().items():
+    for name, found in groups.items():
         rows += [(f"<b>{name}</b>", None), *((condition.name, condition) for condition in found)]
     drawn = [(row, condition) for row, (_, condition) in enumerate(rows) if condition is not None]
-    figure, look, always = go.Figure(), styles(("ntp", "prior")), {}
+    figure, look = go.Figure(), styles(("ntp", "prior"))
     for other, (color, marker, _) in look.items():
         every = [(value, row) for row, condition in drawn for value in condition.margin(other)]
         means = [(float(condition.margin(other).mean()), row) for row, condition in drawn]
@@ -112,13 +113,17 @@ def margins() -> go.Figure:
             dots = {"symbol": marker, "color": color, "size": size, "opacity": opacity}
             about = {"name": f"RA3 - {arm_label(other)}", "showlegend": points is means}
             figure.add_trace(go.Scatter(x=x, y=y, mode="markers", marker=dots, **about))
-        always[other] = sum(bool((condition.margin(other) > 0).all()) for _, condition in drawn)
     figure.add_vline(x=0, line={"color": "rgba(128,128,128,0.8)", "width": 1})
     figure.update_xaxes(title="points of pass@1 that RA3 is ahead")
     texts = [text for text, _ in rows]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=texts, range=[len(rows) - 0.4, -0.6])
-    counts = f"of NTP under {always['ntp']} of {len(drawn)} conditions, of prior under {always['prior']}"
-    return _dressed(figure, f"RA3 is ahead in every seed {counts}", 140 + 24 * len(rows))
+    level = {
+        name: [condition.name for condition in found if not (condition.margin("ntp") > 0).all()]
+        for name, found in groups.items()
+    }
+    exceptions = "; ".join(f"{name} {', '.join(values)}" for name, values in level.items() if values)
+    dressed = _dressed(figure, "RA3 is ahead of NTP in every seed, with these exceptions", 164 + 24 * len(rows))
+    return dressed.update_layout(margin_t=100, title_subtitle_text=exceptions)
 
 
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:

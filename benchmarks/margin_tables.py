@@ -66,8 +66,9 @@ def by_condition(folder: str, what: str) -> str:
 
 
 def told(values: np.ndarray, sign: str = "") -> str:
-    """A mean and what it is of: '41.2 (43.6, 38.8)'."""
-    return f"{values.mean():{sign}.1f} ({', '.join(f'{value:{sign}.1f}' for value in values)})"
+    """A mean and what it is of, '41.2 (43.6, 38.8)'; a single value by itself."""
+    mean, each = f"{values.mean():{sign}.1f}", ", ".join(f"{value:{sign}.1f}" for value in values)
+    return f"{mean} ({each})" if len(values) > 1 else mean
 
 
 def by_steps() -> list[Condition]:
@@ -92,7 +93,7 @@ def by_block(folder: str, split: str) -> list[Condition]:
 def groups() -> dict[str, list[Condition]]:
     """What was varied -> its conditions."""
     return {
-        "commented programs in pre-training": conditions("bases"),
+        "commented in pre-training": conditions("bases"),
         "expert programs": conditions("expert_data"),
         "steps": by_steps(),
         "lines a step": by_block("final", "final"),
