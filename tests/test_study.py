@@ -132,7 +132,8 @@ def test_finished_arms_are_not_mixed_with_another_base(finished, monkeypatch):
         run_study(spec(), out, lambda text: None)
 
 
-def test_a_base_that_is_not_there_is_named_before_anything_is_trained(tmp_path):
+def test_a_base_that_is_not_there_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # here somebody may have pre-trained it
     with pytest.raises(FileNotFoundError, match="runs/bases/0/model is no model directory"):
         run_study(load_spec("bases"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
