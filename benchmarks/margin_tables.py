@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from cells import RESULTS, table
-from study_tables import passed_by_arm
+from study_tables import by_lines, passed_by_arm
 
 from ra3_lab.explore.findings import arm_label
 from ra3_lab.runs import read_json
-from ra3_lab.study import load_spec, read_study, seed_records
-from ra3_lab.study.strata import lines_per_step, stratify
-from ra3_lab.tasks.pipelines import load_split
+from ra3_lab.study import load_spec, read_study
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,10 @@ def by_steps() -> list[Condition]:
 
 def by_block(folder: str, split: str) -> list[Condition]:
     """A comparison's tasks with short, middling and long blocks."""
-    records = seed_records(read_study(RESULTS / folder), split)
-    tasks = load_split(split)[: len(next(iter(records[0]["correct"].values())))]
-    strata = stratify(records, tasks, lines_per_step, ())
-    return [Condition(s.name, {arm: passed.mean(axis=1) for arm, passed in s.passed.items()}) for s in strata]
+    return [
+        Condition(stratum.name, {arm: passed.mean(axis=1) for arm, passed in stratum.passed.items()})
+        for stratum in by_lines(folder, split, ())
+    ]
 
 
 def groups() -> dict[str, list[Condition]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,26 @@ from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.explore.findings import arm_label, in_order
 from ra3_lab.runs import read_json
 from ra3_lab.study import load_spec, read_study, seed_records
-from ra3_lab.study.strata import lines_per_step, stratify
+from ra3_lab.study.strata import Stratum, lines_per_step, stratify
 from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory.closed_forms import effective_horizon, geometric_discount
 
 GAMMA = 0.9
 """The discount at which the table of choices tells an effective horizon."""
+
+BASES = {**{f"{share} %": f"bases/base_{share}.json" for share in (0, 25, 50, 100)}, "shipped": "base_model.json"}
+"""Name in the study `bases` -> what `benchmarks/base_model.py` says of it."""
+
+BEFORE = (
+    "pass@1, left free",
+    "begins with a thought",
+    "kept from thinking",
+    "lines with a thought",
+    "apt thoughts",
+    "nats without thoughts",
+    "with true thoughts",
+)
+"""What is told of a base before mid-training."""
 
 
 def summary(folder: str) -> dict[str, Any]:
@@ -166,21 +181,6 @@ def bases(steps: int = 6) -> str:
     return table(["base", *BEFORE], rows)
 
 
-BASES = {**{f"{share} %": f"bases/base_{share}.json" for share in (0, 25, 50, 100)}, "shipped": "base_model.json"}
-"""Name in the study `bases` -> what `benchmarks/base_model.py` says of it."""
-
-BEFORE = (
-    "pass@1, left free",
-    "begins with a thought",
-    "kept from thinking",
-    "lines with a thought",
-    "apt thoughts",
-    "nats without thoughts",
-    "with true thoughts",
-)
-"""What is told of a base before mid-training."""
-
-
 def _expert_rows(file: str) -> list[dict[str, Any]]:
     """Rows of a record of `benchmarks/base_model.py` with expert data's mix of skills; none where it was not made."""
     path = RESULTS / file
@@ -232,12 +232,17 @@ def choices() -> str:
     return table(["arm", *kinds, "thoughts x lines after", "code lines a thought", f"horizon at gamma = {GAMMA}"], rows)
 
 
-def block_length(folder: str, split: str) -> str:
-    """Rates and differences on tasks with short, middling and long blocks."""
+def by_lines(folder: str, split: str, pairs: Sequence[tuple[str, str]]) -> list[Stratum]:
+    """A study's tasks with short, middling and long blocks."""
     records = seed_records(read_study(RESULTS / folder), split)
     tasks = load_split(split)[: len(next(iter(records[0]["correct"].values())))]
+    return stratify(records, tasks, lines_per_step, pairs)
+
+
+def block_length(folder: str, split: str) -> str:
+    """Rates and differences on tasks with short, middling and long blocks."""
     pairs = (("ra3", "ntp"), ("ra3", "prior"))
-    found = stratify(records, tasks, lines_per_step, pairs)
+    found = by_lines(folder, split, pairs)
     rows = [
         [stratum.name, str(stratum.tasks)]
         + [percent(stratum.rates[arm]) for arm in in_order(stratum.rates)]
