@@ -54,7 +54,7 @@ def main(
     if corpus is not None and not estep.programs <= corpus <= known:
         raise SystemExit(f"--corpus {corpus}: {estep.programs} (--estep.programs) to {known}.")
     programs = [trace_of(task) for task in expert[HELD_OUT:][:corpus]]
-    about = {"schema_version": 1, "estep": asdict(estep), "corpus": len(programs), "versions": versions()}
+    about = {"schema_version": 1, "estep": asdict(estep), "corpus": corpus, "versions": versions()}
     out.parent.mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []
     for seed in seeds:

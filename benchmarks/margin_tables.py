@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from cells import RESULTS, table
+from cells import RESULTS, table, told
 from study_tables import by_lines, passed_by_arm
 
 from ra3_lab.explore.findings import arm_label
@@ -61,12 +61,6 @@ def by_condition(folder: str, what: str) -> str:
     margins = [f"RA3 - {arm_label(other)}" for other in others]
     rates = [f"{arm_label(method)}, %" for method in methods]
     return table([what, *rates, *margins, "thoughts in RA3's programs"], rows)
-
-
-def told(values: np.ndarray, sign: str = "") -> str:
-    """A mean and what it is of, '41.2 (43.6, 38.8)'; a single value by itself."""
-    mean, each = f"{values.mean():{sign}.1f}", ", ".join(f"{value:{sign}.1f}" for value in values)
-    return f"{mean} ({each})" if len(values) > 1 else mean
 
 
 def by_steps() -> list[Condition]:

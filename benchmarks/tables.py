@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import estep_tables as estep
 import margin_tables
 import rlvr_tables as rlvr
 import speed_tables as speed
@@ -33,6 +34,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "bases": study.bases,
     "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
+    "settings": estep.ablations,
+    "stability": estep.stability,
     "tuning": lambda: study.trials("tuning"),
     "tuning of longer ntp": lambda: study.trials("tuning_ntp"),
     "tuning of the others": lambda: study.trials("tuning_arms"),
