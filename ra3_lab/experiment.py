@@ -74,7 +74,8 @@ def watch(tokenizer: LineTokenizer, tasks: Sequence[Task], config: MidtrainConfi
         engine = engine_of(q, config.precision, config.estep.engine)
         rollouts = sample_latents(engine, tokenizer, traces, how, config.seed, WATCHING)
         rollouts = [in_hindsight(rollout) for rollout in rollouts] if config.estep.hindsight else rollouts
-        scored = score_traces(pi, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=config.precision)
+        encoded = [r.encode(tokenizer) for r in rollouts]
+        scored = score_traces(pi, encoded, tokenizer, config.estep.tokens_at_once, config.precision)
         line = float(scored.line.sum()) / len(traces)
         thoughts = float(scored.thought.sum()) / len(traces)
         found = describe_latents(rollouts, tasks)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ra3_lab.midtrain.baselines import annotated, change_latents, one_action, resampled
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
@@ -135,5 +136,29 @@ def test_settings_that_cannot_be(tiny_thinker, small_tokenizer):
         MidtrainConfig(annotation_noise=2)
     with pytest.raises(ValueError, match="weighed by it"):
         MidtrainConfig(method="resampled", estep=EStepConfig(cost=float("inf")))
-    with pytest.raises(ValueError, match="no annotation of"):
-        midtrain(replace(CONFIG, method="annotator"), tiny_thinker, small_tokenizer, CORPUS)
+    annotator = replace(CONFIG, method="annotator")
+    with pytest.raises(ValueError, match="none of the 3 programs has a thought: give rows"):
+        midtrain(annotator, tiny_thinker, small_tokenizer, CORPUS)
+    with pytest.raises(ValueError, match=r"no annotation of '[gx]'"):
+        midtrain(annotator, tiny_thinker, small_tokenizer, CORPUS, annotations={"f": TRUTH["f"]})
+    with pytest.raises(ValueError, match="two programs have the same trace_id"):
+        midtrain(annotator, tiny_thinker, small_tokenizer, [*ANNOTATED, ANNOTATED[0]])
+
+
+def test_latents_that_programs_bring_along_are_the_annotators_and_nobody_elses(tiny_thinker, small_tokenizer):
+    def weights(method, corpus, annotations=None):
+        config = replace(CONFIG, method=method, rounds=1)
+        result = midtrain(config, tiny_thinker, small_tokenizer, corpus, annotations=annotations)
+        return [p.detach().clone() for p in result.model.parameters()], result.tokens
+
+    for method in ("ntp", "prior", "ra3"):
+        (plain, tokens), (annotated_ones, same) = weights(method, CORPUS), weights(method, ANNOTATED)
+        assert tokens == same and all(map(torch.equal, plain, annotated_ones)), method
+    (given, tokens), (brought, same) = weights("annotator", CORPUS, TRUTH), weights("annotator", ANNOTATED)
+    assert tokens == same and all(map(torch.equal, given, brought))
+
+
+def test_a_score_that_is_no_number_is_not_kept_as_the_best(tiny_thinker, small_tokenizer):
+    scores = iter([float("nan"), 0.9, 0.1, float("nan")])
+    config = replace(CONFIG, method="ntp", rounds=1, evaluate_every=2)
+    assert midtrain(config, tiny_thinker, small_tokenizer, CORPUS, lambda model: next(scores)).validation == 0.9

@@ -83,6 +83,12 @@ def test_midtrain_on_own_code_writes_a_run_and_refuses_to_overwrite_it(solutions
         (["--device", "cuda"], "no CUDA"),
         (["--heldout-ids", "1", "2"], "--heldout"),
         (["--max-tokens", "3"], "--max-tokens"),
+        (["--max-tokens", "0"], "--max-tokens 0: 1 or more"),
+        (["--heldout-samples", "1", "0"], "--heldout-samples 0: numbers"),
+        (["--threads", "0"], "threads=0: CPU threads to use, 1 or more"),
+        (["--checkpoint-every", "0"], "checkpoint_every=0"),
+        (["--seed", "-1"], "seed=-1: 0 or more"),
+        (["--method", "annotator"], "method annotator, but none of the"),
     ],
 )
 def test_bad_input_ends_in_one_line_and_leaves_no_run(change, message, solutions, tmp_path, capsys):

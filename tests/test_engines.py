@@ -204,6 +204,8 @@ def test_what_cannot_be_served_is_refused(tiny_thinker, policy):
         engine_of(tiny_thinker, "fp32", "vllm")
     with pytest.raises(ValueError, match="engine='sglang': one of auto, decoder, generate, vllm"):
         engine_of(policy, "fp32", "sglang")
+    with pytest.raises(ValueError, match="engine='sglang': one of auto"):  # before anything is loaded
+        EStepConfig(engine="sglang")
     try:
         import vllm  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -71,6 +71,7 @@ def test_merged_weights_load_anywhere_and_the_merge_error_is_stated(embedded, tm
     model, tokenizer = embedded
     adapted = nudged(model, Variant(quant="nf4", adapter="lora", rank=4, compute="fp32"))
     sequences = [IDS[0].tolist()]
+    assert merge_error(adapted, adapted, []) == {"mean": 0.0, "largest": 0.0, "tokens": 0}
     exact = export(adapted, tokenizer, tmp_path / "float", "merged", "embedded", sequences)
     rounded = export(adapted, tokenizer, tmp_path / "bf16", "merged", "embedded", sequences, dtype=torch.bfloat16)
     assert exact["largest"] < 1e-4 < rounded["mean"] < rounded["largest"]

@@ -17,7 +17,7 @@ from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig
 from ra3_lab.models.load import load_model
 from ra3_lab.models.variants import Variant
-from ra3_lab.runs import create_run, read_json, read_jsonl, resume_run, view_run
+from ra3_lab.runs import create_run, open_run, read_json, read_jsonl, resume_run, view_run
 from ra3_lab.runs.checkpoint import (
     capture,
     latest_checkpoint,
@@ -142,17 +142,19 @@ def test_the_draws_of_dropout_go_on_too(tmp_path):
     lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.9)),
     lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True),
+    lambda p: pytest.importorskip("bitsandbytes").optim.AdamW8bit(p, lr=0.1),  # nests its tensors, and shares some
 ])  # fmt: skip
 def test_any_optimiser_goes_on_bit_for_bit(make, tmp_path):
     def step(model, optimizer, seed):
         torch.manual_seed(seed)
-        model(torch.randn(3, 4)).square().sum().backward()
+        model(torch.randn(3, 4)).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
     def fresh():
         torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+        layers = (torch.nn.Linear(4, 64), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
+        model = torch.nn.Sequential(*layers)
         return model, make(model.parameters())
 
     model, optimizer = fresh()
@@ -209,6 +211,19 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
         FileExistsError, match=r"not finished: go on with ra3-lab midtrain --resume .*r, choose another --out"
     ):
         create_run(tmp_path / "r", "midtrain", {}, {})
+
+
+def test_a_new_run_that_fails_before_anything_has_happened_leaves_its_folder_free(tmp_path):
+    out = tmp_path / "r"
+    with pytest.raises(ValueError, match=r"checkpoint_every=0"):
+        create_run(out, "midtrain", {}, {}, checkpoint_every=0)
+    with pytest.raises(ValueError, match="wrong"), open_run(out, "midtrain", {}, {}, 1, going_on=False):
+        raise ValueError("wrong")
+    assert not out.exists()
+    with pytest.raises(ValueError, match="wrong"), open_run(out, "midtrain", {}, {}, 1, going_on=False) as run:
+        run.metrics({"stage": "mstep", "update": 1})
+        raise ValueError("wrong")
+    assert read_jsonl(out / "metrics.jsonl"), "what has begun stays"
 
 
 def test_two_processes_cannot_write_one_run(tmp_path):

@@ -58,6 +58,24 @@ def test_runs_that_differ_in_the_seed_are_one_group(tmp_path):
         read_groups([_write(tmp_path / "e", 0, [])])
 
 
+def test_groups_have_names_of_their_own_and_runs_that_go_on_are_not_mixed_with_ended_ones(tmp_path, capsys):
+    (tmp_path / "exp1").mkdir()
+    (tmp_path / "exp2").mkdir()
+    paths = [
+        _write(tmp_path / "exp1" / "ra3-0", 0, [0.1, 0.5, 0.9], init="exp1/ra3"),
+        _write(tmp_path / "exp1" / "ra3-1", 1, [0.1, 0.3], init="exp1/ra3"),
+        _write(tmp_path / "exp2" / "ra3-0", 0, [0.1, 0.7, 0.8], init="exp2/ra3"),
+    ]
+    one, other = read_groups(paths)
+    assert (one.label, other.label) == (str(paths[0]), str(paths[2]))
+    row = one.summary(0.4)
+    assert row["updates"] == 10 and row["final"]["mean"] == pytest.approx(0.4)
+    assert row["area"]["mean"] == pytest.approx((0.3 + 0.2) / 2) and row["reached_level"] == 1
+    assert other.summary(0.4)["updates"] == 20
+    assert main(["compare", *map(str, paths)]) == 0
+    assert f"{paths[0]}: not all of its runs have ended" in capsys.readouterr().out
+
+
 def test_the_figures_title_is_the_finding():
     def group(label, *finals):
         return CurveGroup(label, tuple(Curve(i, (0, 10), (0.1, final)) for i, final in enumerate(finals)))

@@ -275,7 +275,13 @@ def test_wrong_input_is_told_in_a_line(tmp_path, capsys, tiny_thinker, small_tok
     tests.write_text(json.dumps({**row, "pairs": []}) + "\n")
     out = str(tmp_path / "run")
     assert "tasks.jsonl:1: program for 'f' has no pairs" in _told(["--out", out, "--tasks", str(tests)], capsys)
-    assert "group=1" in _told(["--out", out, "--group", "1"], capsys)
+    for flags, message in (
+        ("--group 1", "group=1"),
+        ("--validation-tasks -1", "--validation-tasks -1: 1 or more"),
+        ("--seed -1", "seed=-1: 0 or more"),
+        ("--engine ours", "engine='ours': one of auto, decoder"),
+    ):
+        assert message in _told(["--out", out, *flags.split()], capsys)
     assert "unknown" in _told(["--out", out, "--tasks", "mbppp"], capsys)
     assert "no model directory" in _told(["--out", out, "--init", str(tmp_path)], capsys)
     with pytest.raises(SystemExit):

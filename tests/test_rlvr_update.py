@@ -200,6 +200,20 @@ def test_what_is_not_finite_stops_before_the_weights(model):
         GRPO(policy, UpdateConfig(loss=LossConfig(beta=0.1)), SAMPLING, "fp32")
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: UpdateConfig(overlong=-3), "overlong=-3: 0 or more"),
+        (lambda: UpdateConfig(weight_decay=-1.0), r"weight_decay=-1\.0"),
+        (lambda: LossConfig(entropy=float("nan")), "entropy=nan: weights, finite numbers"),
+        (lambda: LossConfig(clip_low=float("nan")), "clip_low=nan"),
+    ],
+)
+def test_settings_that_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_micro_batches_hold_every_row_once():
     lengths = torch.tensor([5, 1, 9, 9, 2, 30])
     parts = micro_batches(lengths, 18)

@@ -82,6 +82,14 @@ def test_json_is_strict_and_its_reader_refuses_a_newer_schema(tmp_path):
     assert plain({"a": {1: 2}}) == {"a": {"1": 2}}
 
 
+def test_a_writer_cuts_off_the_line_that_a_kill_tore(tmp_path):
+    path = tmp_path / "groups.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2, "te')
+    JsonLines(path)({"a": 3})
+    JsonLines(path)({"a": 4})
+    assert [row["a"] for row in read_jsonl(path)] == [1, 3, 4]
+
+
 def test_jsonl_readers_leave_out_a_torn_line_and_name_a_damaged_one(tmp_path):
     append = JsonLines(tmp_path / "m.jsonl")
     for i in range(3):

@@ -216,6 +216,8 @@ def test_shipped_specs_are_sound():
         ({"arms": [{"name": "a"}]}, r"arms\.method is missing"),
         ({"seeds": [0, 1, 0]}, "every seed once"),
         ({"samples": 0}, "samples=0"),
+        ({"seeds": [-1]}, "seed=-1: 0 or more"),
+        ({"temperature": -1.0}, "temperature=-1.0"),
     ],
 )
 def test_bad_specs_are_refused_before_anything_is_trained(changes, message):

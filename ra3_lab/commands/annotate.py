@@ -11,6 +11,7 @@ import tyro
 from ra3_lab.commands.output import Json, require_new_file, results
 from ra3_lab.models.variants import Reading
 from ra3_lab.runs import json_text
+from ra3_lab.threads import use_threads
 
 if TYPE_CHECKING:
     from ra3_lab.models.tokenizer import LineTokenizer
@@ -57,14 +58,14 @@ def run(
         reading: Storage of the weights.
         json: Write the records as JSON to FILE, or to stdout; what else is said goes to stderr.
     """
-    import torch
-
     from ra3_lab.evaluate.annotation import annotate_traces
     from ra3_lab.models.trained import load_to_read
 
     require_new_file("--out", out)
+    if out is not None and json is not None and out.absolute() == json.absolute():
+        raise ValueError(f"--out and --json both name {out}: give each a file of its own.")
     with results("annotate", json) as emit:
-        torch.set_num_threads(threads)
+        use_threads(threads)
         loaded, tokenizer = load_to_read(model, device, reading)
         longest = loaded.config.max_position_embeddings // 2  # the other half is room for thoughts
         traces, too_long = _programs(file, language, tokenizer, longest, limit)

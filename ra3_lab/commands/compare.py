@@ -38,15 +38,19 @@ def run(
     with results("compare", json) as emit:
         groups = read_groups(runs)
         if level is None:
-            level = min(sum(curve.final for curve in group.curves) / len(group.curves) for group in groups)
+            level = min(sum(curve.final for curve in group.even) / len(group.curves) for group in groups)
         rows = [group.summary(level) for group in groups]
         width = max(len(row["label"]) for row in rows)
-        print(f"{'':<{width}}  seeds  area under curve       final pass@1           updates to {level:.3f}")
+        print(f"{'':<{width}}  seeds  updates  area under curve       final pass@1           updates to {level:.3f}")
         for row in rows:
             steps = f"{row['steps_to_level']:.0f}" if math.isfinite(row["steps_to_level"]) else "not reached"
             steps += f" ({row['reached_level']} of {len(row['seeds'])} runs)"
             area, final = _interval(row["area"]), _interval(row["final"])
-            print(f"{row['label']:<{width}}  {len(row['seeds']):>5}  {area:<21}  {final:<21}  {steps}")
+            counts = f"{len(row['seeds']):>5}  {row['updates']:>7}"
+            print(f"{row['label']:<{width}}  {counts}  {area:<21}  {final:<21}  {steps}")
+        for group in groups:
+            if len({curve.updates[-1] for curve in group.curves}) > 1:
+                print(f"{group.label}: not all of its runs have ended; taken up to the update that each has reached")
         if figure is not None:
             from ra3_lab.explore.learning import figure_learning
 

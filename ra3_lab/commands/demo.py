@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ra3_lab.threads import use_threads
+
 STARTS = ("ntp", "ra3")
 """Arms from which RLVR starts."""
 RLVR_UPDATES = 8
@@ -28,16 +30,14 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
         seed: Seed of everything that is drawn; the same seed gives the same table on the same machine.
         threads: CPU threads.
     """
-    import torch
-
     from ra3_lab.experiment import run_experiment
     from ra3_lab.explore.report import write_report
     from ra3_lab.models.load import load_model
     from ra3_lab.presets import demo_experiment
     from ra3_lab.runs import fresh_directory, narrator, write_json
 
+    use_threads(threads)
     fresh_directory(out)
-    torch.set_num_threads(threads)
     with narrator() as say:
         say("loading the embedded model")
         model, tokenizer = load_model("embedded", "cpu")

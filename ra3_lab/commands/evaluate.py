@@ -10,6 +10,7 @@ import tyro
 
 from ra3_lab.commands.output import Json, require_new_file, results
 from ra3_lab.models.variants import Reading
+from ra3_lab.threads import use_threads
 
 _AS_IT_IS = Reading()
 
@@ -80,6 +81,8 @@ def run(
 
     if n < 1:
         raise ValueError(f"n is {n}; at least 1 sample a task is needed.")
+    if not temperature >= 0:
+        raise ValueError(f"temperature is {temperature}; 0 (the likeliest token) or more.")
     if temperature == 0 and n > 1:
         raise ValueError(f"temperature 0 gives the same program {n} times: use --n 1 --k 1.")
     if max_new < 1:
@@ -88,6 +91,7 @@ def run(
         raise ValueError(f"pass@{max(k)} needs at least {max(k)} samples a task, --n is {n}: raise --n or lower --k.")
     check_ks(k, {"every task": n})
     require_new_file("--samples-out", samples_out)
+    use_threads(threads)
     with results("eval", json) as emit:
         try:
             with narrator() as say:
@@ -105,12 +109,9 @@ def run(
                     tested = self_test(chosen, workers, isolation, tenths(say, "self-test"))
                     say(f"self-test: {tested['passed']} of {tested['of']} reference solutions pass")
 
-                import torch
-
                 from ra3_lab.evaluate.sampling import sample_completions
                 from ra3_lab.models.trained import load_to_read
 
-                torch.set_num_threads(threads)
                 say(f"loading {model}")
                 network, tokenizer = load_to_read(model, device, reading)
                 samples, sampling = sample_completions(

@@ -49,7 +49,7 @@ def run(
         sequences = [tokenizer.encode_prompt(text) for text in _texts(source)]
         error = export(model, tokenizer, out, form, base, sequences, view.summary, getattr(torch, dtype))
         print(f"{out}: {form} of {source}")
-        if form == "merged":
+        if error["tokens"]:
             print(
                 f"merging changed log-probabilities by {error['mean']:.2g} nats a token, at most {error['largest']:.2g}"
             )

@@ -12,6 +12,7 @@ import tyro
 from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.runs import Follower, RunDirectory, model_source, narrator, open_run, polite_stop
+from ra3_lab.threads import use_threads
 
 if TYPE_CHECKING:
     from ra3_lab.midtrain.em import MidtrainResult
@@ -72,6 +73,10 @@ def run(
 
     if heldout_ids is not None and heldout is None:
         raise ValueError("--heldout-ids needs --heldout FILE.")
+    if few := [k for k in heldout_samples if k < 1]:
+        raise ValueError(f"--heldout-samples {few[0]}: numbers of thoughts sampled per program, 1 or more each.")
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"--max-tokens {max_tokens}: 1 or more.")
     given = {
         "data": data,
         "model": model,
@@ -100,17 +105,15 @@ def run(
 
 def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
-    import torch
-
     from ra3_lab.corpus.holdout import hold_out, origins
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
 
-    torch.set_num_threads(given["threads"])
+    use_threads(given["threads"])
     base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
-    limit = given["max_tokens"] or base.config.max_position_embeddings // 2
+    limit = base.config.max_position_embeddings // 2 if given["max_tokens"] is None else given["max_tokens"]
     training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:
         training, test, double = hold_out(training, origins(given["data"], training))
@@ -162,18 +165,21 @@ def _finish(
 
     if not (run.path / "model").exists():  # there already after a kill in what follows
         save_model(result.model, tokenizer, run.path / "model")
-    lines = sum(len(t.lines) for t in test)
+    lines, estep = sum(len(t.lines) for t in test), config.estep
+    longest = estep.longest_thought
 
     def nats_per_line(name: str, scored: Any) -> dict[str, float]:
         found = {}
         for k in (None, *run.record["settings"]["heldout_samples"]):
             say(f"scoring {len(test)} held-out programs {name} training, " + (f"K = {k}" if k else "without thoughts"))
-            bound = k_sample_bound(scored, tokenizer, test, k or 1, config.seed, config.precision, think=bool(k))
+            bound = k_sample_bound(
+                scored, tokenizer, test, k or 1, config.seed, config.precision, bool(k), longest, estep.tokens_at_once
+            )
             found[f"k{k}" if k else "no_thought"] = float(bound.sum()) / lines
         return found
 
-    engine = engine_of(result.model, config.precision)
-    rollouts = sample_latents(engine, tokenizer, test[:20], LatentSampling(), config.seed, MEASURING)
+    engine, how = engine_of(result.model, config.precision), LatentSampling(longest_thought=longest)
+    rollouts = sample_latents(engine, tokenizer, test[:20], how, config.seed, MEASURING)
     thoughts = sum(len(r.trace.thought_lines) for r in rollouts)
     summary = {
         "method": config.method,

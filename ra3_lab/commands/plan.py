@@ -24,6 +24,8 @@ def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float =
         rollouts: Tokens of the E-step's rollouts (each is sampled, scored and trained on).
         json: Write the plan as JSON to FILE, or to stdout.
     """
+    if not (tokens >= 0 and rollouts >= 0):
+        raise ValueError(f"--tokens {tokens:g} --rollouts {rollouts:g}: numbers of tokens, 0 or more.")
     with results("plan", json) as emit:
         shape, memory = shape_by_name(model), memory_preset(preset)
         choice = choose(shape, memory)

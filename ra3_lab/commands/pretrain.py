@@ -10,6 +10,7 @@ import tyro
 
 from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.pretrain.train import PretrainConfig
+from ra3_lab.threads import use_threads
 
 _DEFAULTS = PretrainConfig()
 
@@ -48,8 +49,6 @@ def run(
 
 def _train(given: dict[str, Any], config: PretrainConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
-    import torch
-
     from ra3_lab.models.load import save_model
     from ra3_lab.pretrain.corpus import stdlib_functions
     from ra3_lab.pretrain.train import LOG_EVERY, log_rows, pretrain, save_origin
@@ -57,7 +56,7 @@ def _train(given: dict[str, Any], config: PretrainConfig, out: Path, going_on: b
     from ra3_lab.runs.provenance import digest_of_texts
     from ra3_lab.tasks.pipelines import SPLITS, load_split
 
-    torch.set_num_threads(given["threads"])
+    use_threads(given["threads"])
     exclude = {task.signature for name in SPLITS for task in load_split(name)}
     functions, digest = stdlib_functions() if config.corpus.stdlib > 0 else ([], "")
     inputs = {"stdlib_sha256": digest, "excluded_sha256": digest_of_texts(sorted(map(repr, exclude)))}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ra3_lab.threads import use_threads
+
 
 def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
     """Record a short, closely watched RA3 run of the embedded model (under 3 CPU minutes).
@@ -18,15 +20,13 @@ def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
         seed: Seed of everything that is drawn.
         threads: CPU threads.
     """
-    import torch
-
     from ra3_lab.models.load import load_model
     from ra3_lab.recording import RecordingConfig, record_em
     from ra3_lab.records import save_record, weights_digest
     from ra3_lab.resources import data_dir, embedded_model_dir
     from ra3_lab.runs import made_directory, narrator
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     folder = data_dir() / "records" if out is None else out
     made_directory(folder)  # said now where it cannot be
     config = RecordingConfig()

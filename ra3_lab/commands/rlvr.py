@@ -11,6 +11,7 @@ import tyro
 
 from ra3_lab.commands.output import ConfigFile, Json, ResumeRun, results, summary_of
 from ra3_lab.rlvr.loop import RLVRConfig
+from ra3_lab.threads import use_threads
 
 if TYPE_CHECKING:
     from ra3_lab.rlvr.loop import RLVRResult
@@ -66,6 +67,8 @@ def run(
     """
     from ra3_lab.distributed import first, joined
 
+    if validation_tasks < 1:
+        raise ValueError(f"--validation-tasks {validation_tasks}: 1 or more; --validation None for no validation.")
     given = {
         "init": init,
         "tasks": tasks,
@@ -89,8 +92,6 @@ def run(
 
 def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
-    import torch
-
     from ra3_lab.distributed import first, from_first
     from ra3_lab.models.load import load_model
     from ra3_lab.rlvr.loop import fixed_settings, rlvr
@@ -98,7 +99,7 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
     from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
     from ra3_lab.sandbox import Judge, layers
 
-    torch.set_num_threads(given["threads"])
+    use_threads(given["threads"])
     training = read_task_set(given["tasks"])
     test = read_task_set(given["validation"]) if given["validation"] else None
     looked_at = list(test)[: given["validation_tasks"]] if test is not None else []

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from ra3_lab.commands.output import Json, results
+from ra3_lab.threads import use_threads
 
 
 def run(
@@ -40,15 +41,13 @@ def run(
         threads: CPU threads.
         json: Write the tables as JSON to FILE, or to stdout; progress then goes to stderr.
     """
-    import torch
-
     from ra3_lab.evaluate.seeds import summarise_seeds
     from ra3_lab.explore.study_page import render_study
     from ra3_lab.runs import narrator, write_json
     from ra3_lab.study import load_spec, minutes, run_study, seed_records
 
     with results("study", json) as emit:
-        torch.set_num_threads(threads)
+        use_threads(threads)
         chosen = load_spec(spec)
         if arms is not None:
             known = [arm.name for arm in chosen.arms]

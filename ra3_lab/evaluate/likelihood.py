@@ -28,6 +28,8 @@ def sample_log_likelihoods(
     seed: int = 0,
     precision: str = "auto",
     think: bool = True,
+    longest_thought: int = 16,
+    tokens_at_once: int = 8_192,
 ) -> torch.Tensor:
     """(N, K) nats, float64: log p(lines | thoughts_k) of each trace with K sequences of thoughts sampled causally.
 
@@ -36,9 +38,10 @@ def sample_log_likelihoods(
     if k < 1:
         raise ValueError(f"k={k}: at least one sample.")
     repeated = [strip(trace) for trace in traces for _ in range(k)]
-    how = LatentSampling(think=think)
+    how = LatentSampling(longest_thought=longest_thought, think=think)
     rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, MEASURING)
-    scored = score_traces(model, [rollout.encode(tokenizer) for rollout in rollouts], tokenizer, precision=precision)
+    encoded = [rollout.encode(tokenizer) for rollout in rollouts]
+    scored = score_traces(model, encoded, tokenizer, tokens_at_once, precision)
     return scored.line.double().sum(1).view(len(traces), k)
 
 
@@ -50,9 +53,12 @@ def k_sample_bound(
     seed: int = 0,
     precision: str = "auto",
     think: bool = True,
+    longest_thought: int = 16,
+    tokens_at_once: int = 8_192,
 ) -> torch.Tensor:
     """(N,) nats per program: the K-sample bound of each trace's lines. Raises ValueError for k < 1.
 
     `think=False` gives log p(lines) with no thought at all.
     """
-    return sample_log_likelihoods(model, tokenizer, traces, k, seed, precision, think).logsumexp(1) - math.log(k)
+    drawn = sample_log_likelihoods(model, tokenizer, traces, k, seed, precision, think, longest_thought, tokens_at_once)
+    return drawn.logsumexp(1) - math.log(k)

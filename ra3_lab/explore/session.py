@@ -17,6 +17,7 @@ from typing import Any
 
 import ra3_lab
 from ra3_lab.explore.display import in_notebook, show_html, show_style
+from ra3_lab.threads import use_threads
 
 PRESETS: dict[str, tuple[str, str]] = {
     "embedded": ("embedded", "cpu"),
@@ -77,7 +78,7 @@ def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedd
         raise ValueError(f"preset={preset!r}: one of {', '.join(PRESETS)}.")
     import torch
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     # peft imports bitsandbytes where it is installed, which then warns of a missing kernel that training cannot use.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     length = "half a minute" if minutes == 0.5 else f"{minutes:g} minute{'s' * (minutes != 1)}"

@@ -31,7 +31,8 @@ Change = Literal["none", "moved", "shuffled", "filler", "random"]
 def change_latents(traces: Sequence[Trace], change: Change, rng: np.random.Generator) -> list[Trace]:
     """The traces with their latents changed; how many there are in each program stays.
 
-    moved: before other lines of the same program, drawn uniformly, in the same order. shuffled: at their places, but
+    moved: before lines of the same program that are drawn uniformly from all of them (so some had a thought before, and
+    a few get their own back), in the same order. shuffled: at their places, but
     with the words of any thought of any of these programs. filler: at their places, a dot for every word. random: moved
     and shuffled. Raises ValueError for another change.
 
@@ -60,6 +61,22 @@ def _moved(trace: Trace, rng: np.random.Generator) -> Trace:
     for line, thought in zip(sorted(rng.choice(free, len(thoughts), replace=False)), thoughts, strict=True):
         latents[line] = thought
     return annotate(trace, latents)
+
+
+def own_annotations(traces: Sequence[Trace]) -> dict[str, Trace]:
+    """The programs with the thoughts they bring along, by trace_id, for `annotated`.
+
+    Raises ValueError where none has a thought, or two have the same trace_id.
+    """
+    if not any(trace.thought_lines for trace in traces):
+        raise ValueError(
+            f"method annotator, but none of the {len(traces)} programs has a thought: give rows of prompt, lines and "
+            "latents (as in a run's traces.jsonl), or take another method."
+        )
+    found = {trace.trace_id: trace for trace in traces}
+    if len(found) < len(traces):
+        raise ValueError("method annotator: two programs have the same trace_id; give each one of its own.")
+    return found
 
 
 def annotated(
@@ -95,6 +112,8 @@ def resampled(
     precision: str,
     seed: int,
     update: int,
+    engine: str = "auto",
+    tokens_at_once: int = 8_192,
 ) -> list[Trace]:
     """Of `draws` latent sequences a program, all from the model itself, one drawn with weight
     exp(sum_t log p(a_t | s_t, z_t) - cost * thoughts): from the model's prior over latents to its posterior by
@@ -104,8 +123,8 @@ def resampled(
     """
     repeated = [trace for trace in traces for _ in range(draws)]
     how = LatentSampling(temperature, longest_thought)
-    rollouts = sample_latents(engine_of(model, precision), tokenizer, repeated, how, seed, update)
-    scored = score_traces(model, [r.encode(tokenizer) for r in rollouts], tokenizer, precision=precision)
+    rollouts = sample_latents(engine_of(model, precision, engine), tokenizer, repeated, how, seed, update)
+    scored = score_traces(model, [r.encode(tokenizer) for r in rollouts], tokenizer, tokens_at_once, precision)
     weight = (scored.line.sum(1) - cost * scored.thought.sum(1)).double().numpy().reshape(len(traces), draws)
     weight = np.exp(weight - weight.max(1, keepdims=True))
     rng = np.random.default_rng([seed, update, 0x5A])

@@ -20,11 +20,12 @@ from typing import Annotated, Any, Literal, Protocol
 import tyro
 
 from ra3_lab.distributed import from_first, require_shares
-from ra3_lab.midtrain.baselines import Change
+from ra3_lab.midtrain.baselines import Change, own_annotations
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.loop import Clock, EMLoop
 from ra3_lab.midtrain.mstep import MStepConfig
 from ra3_lab.models.load import Precision
+from ra3_lab.models.sampling import check_seed
 from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
@@ -41,7 +42,8 @@ class MidtrainConfig:
     """One mid-training run."""
 
     method: Literal["ntp", "prior", "ra3", "annotator", "resampled"] = "ra3"
-    """ntp (no latents), prior (the model's), ra3 (found by RL), annotator (given), resampled (kept by likelihood)."""
+    """ntp (no latents), prior (the model's), ra3 (found by RL), annotator (the programs' own), resampled (kept
+    by likelihood)."""
     seed: int = 0
     """Seed of sampling, data order and adapters."""
     rounds: int = 3
@@ -66,6 +68,7 @@ class MidtrainConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method={self.method!r}: one of {', '.join(METHODS)}.")
+        check_seed(self.seed)
         if self.rounds < 1 or self.rounds > self.mstep.updates:
             raise ValueError(
                 f"rounds={self.rounds}: between 1 and the number of M-step updates ({self.mstep.updates})."
@@ -161,7 +164,8 @@ def midtrain(
     `validate(model)` gives the score by which the best checkpoint is kept; `report(record)` is called after each
     update; `monitor(q, pi)` looks at q on fixed held-out programs before the first E-step update and after each fifth
     one. With a `keeper` the run goes on from its latest state, if there is one, to the same result as without the
-    break. `annotations` (trace_id -> annotated trace) is what method annotator reads. Where several processes train
+    break. `annotations` (trace_id -> annotated trace) is what method annotator reads, by default the latents that the
+    programs bring along; the other methods know none of those. Where several processes train
     (`ra3_lab.distributed`), all call this alike; the first one validates and monitors. Raises ValueError for an empty
     corpus and for a missing annotation.
     """
@@ -172,6 +176,8 @@ def midtrain(
     require_shares(corpus=len(corpus), mstep__programs=config.mstep.programs)
     if config.method == "ra3":
         require_shares(estep__programs=config.estep.programs)
+    if config.method == "annotator" and annotations is None:
+        annotations = own_annotations(corpus)
     loop, clock = EMLoop(config, model, tokenizer, corpus, annotations), Clock()
     result = MidtrainResult(loop.pi, 0, 0, 0.0, None)
     if keeper is not None and (saved := keeper.latest()) is not None:
@@ -232,7 +238,7 @@ def midtrain(
                     with clock.paused():
                         score = from_first(lambda: validate(loop.pi))
                     note({"stage": "validation", **done, "score": score})
-                    if loop.best is None or score >= loop.best[0]:
+                    if loop.best is None or math.isnan(loop.best[0]) or score >= loop.best[0]:
                         loop.best = (score, {k: v.clone() for k, v in module_tensors(loop.pi).items()})
                 kept(mark)
             loop.next_round()

@@ -26,7 +26,7 @@ import torch
 from ra3_lab.distributed import share, sum_gradients, summed
 from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
 from ra3_lab.models.adapters import make_optimizer
-from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.engines.interface import check_engine, engine_of
 from ra3_lab.models.load import autocast
 from ra3_lab.models.packed import onednn
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
@@ -100,6 +100,7 @@ class EStepConfig:
             raise ValueError(f"kl={self.kl}: a weight, 0 or more.")
         if self.tokens_at_once < 1:
             raise ValueError(f"tokens_at_once={self.tokens_at_once}: at least 1.")
+        check_engine(self.engine)
         LatentSampling(self.temperature, self.longest_thought)  # these say themselves what they do not take
         nothing = torch.zeros(1, 1)
         reward = rewards(nothing, nothing, nothing, 0.0, self.penalty, self.floor)

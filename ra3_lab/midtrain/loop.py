@@ -32,7 +32,7 @@ from ra3_lab.models.room import advice
 from ra3_lab.models.sampling import INFUSING
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.checkpoint import TrainerState, capture, restore
-from ra3_lab.trace import Trace, annotate
+from ra3_lab.trace import Trace, annotate, strip
 
 if TYPE_CHECKING:
     from ra3_lab.midtrain.em import MidtrainConfig
@@ -81,8 +81,9 @@ class EMLoop:
         corpus: Sequence[Trace],
         annotations: Mapping[str, Trace] | None = None,
     ) -> None:
-        self.config, self.tokenizer, self.corpus, self.annotations = config, tokenizer, corpus, annotations or {}
-        examples = [tokenizer.encode_trace(trace).ids.tolist() for trace in corpus[:64]]  # for --adapter eva
+        self.config, self.tokenizer, self.annotations = config, tokenizer, annotations or {}
+        self.corpus = [strip(trace) for trace in corpus]
+        examples = [tokenizer.encode_trace(trace).ids.tolist() for trace in self.corpus[:64]]  # for --adapter eva
         self.pi = prepare(model, config.variant, config.seed, examples=examples)
         self.base = twin(self.pi) if config.method == "prior" else None
         self.q: Any = None  # the posterior of this round, or of the last one before its E-step begins
@@ -146,7 +147,17 @@ class EMLoop:
         if config.method == "resampled":
             estep = config.estep
             return from_first(  # one generator keeps latents for all programs: not shared
-                lambda: resampled(source, self.tokenizer, visits, estep.group, estep.cost, *draw, update=update)
+                lambda: resampled(
+                    source,
+                    self.tokenizer,
+                    visits,
+                    estep.group,
+                    estep.cost,
+                    *draw,
+                    update=update,
+                    engine=estep.engine,
+                    tokens_at_once=estep.tokens_at_once,
+                )
             )
         drawn = infuse(source, self.tokenizer, visits, *draw, self.round, config.estep.engine)
         if config.method == "ra3" and config.estep.hindsight:
@@ -154,7 +165,7 @@ class EMLoop:
         return drawn
 
     def visits(self) -> list[Trace]:
-        """The programs of this round's M-step in order, without latents."""
+        """The programs of this round's M-step in order; they have no latents yet."""
         begin = self.tuner.updates - self.mstep_done
         rows = self.order[begin : begin + self.plan[self.round][1]]
         return [self.corpus[j] for j in rows.ravel()]

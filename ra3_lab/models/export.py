@@ -57,16 +57,19 @@ def load_adapter(model: Any, folder: Path) -> None:
 
 @torch.no_grad()
 def merge_error(model: Any, plain: Any, sequences: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Mean and largest difference of the tokens' log-probabilities (nats) between a model and its merged copy."""
-    gaps = []
+    """Mean and largest difference of the tokens' log-probabilities (nats) between a model and its merged copy; zeros
+    without sequences."""
+    gaps = [torch.zeros(0)]
     for ids in sequences:
         row = torch.tensor([list(ids)], device=next(model.parameters()).device)
         found = []
         for each in (model, plain):
             logits = each(input_ids=row, use_cache=False).logits[0, :-1].float()
             found.append(logits.log_softmax(-1).gather(-1, row[0, 1:, None])[:, 0])
-        gaps.append((found[0] - found[1]).abs())
+        gaps.append((found[0] - found[1]).abs().cpu())
     gap = torch.cat(gaps)
+    if not len(gap):
+        return {"mean": 0.0, "largest": 0.0, "tokens": 0}
     return {"mean": float(gap.mean()), "largest": float(gap.max()), "tokens": len(gap)}
 
 

@@ -19,6 +19,12 @@ LOOKING_BEFORE = 2_000_000_000
 """Answers to see whether RLVR would learn."""
 
 
+def check_seed(seed: int) -> None:
+    """Raises ValueError for a seed that numpy's generators do not take."""
+    if seed < 0:
+        raise ValueError(f"seed={seed}: 0 or more.")
+
+
 def _mix(x: np.ndarray) -> np.ndarray:
     """One round of the SplitMix64 finaliser (Steele et al. 2014) on uint64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

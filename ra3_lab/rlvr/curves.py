@@ -67,6 +67,11 @@ class Curve:
         """The last value."""
         return self.values[-1]
 
+    def until(self, update: int) -> Curve:
+        """The looks up to this update."""
+        looks = sum(at <= update for at in self.updates)
+        return Curve(self.seed, self.updates[:looks], self.values[:looks])
+
     def steps_to(self, level: float) -> float:
         """Updates until the curve first reaches the level, straight lines between looks; infinity if it never does.
 
@@ -99,15 +104,23 @@ class CurveGroup:
         at = [dict(zip(curve.updates, curve.values, strict=True)) for curve in self.curves]
         return [(update, over_seeds([values[update] for values in at])) for update in common]
 
+    @property
+    def even(self) -> tuple[Curve, ...]:
+        """The curves up to the last update that all of them have reached."""
+        last = min(curve.updates[-1] for curve in self.curves)
+        return tuple(curve.until(last) for curve in self.curves)
+
     def summary(self, level: float) -> dict[str, Any]:
         """Plain data: area, final value, updates to the level (median over seeds; infinite where half of them
-        never do)."""
-        reached = [curve.steps_to(level) for curve in self.curves]
+        never do), all up to the update that every run has reached."""
+        curves = self.even
+        reached = [curve.steps_to(level) for curve in curves]
         return {
             "label": self.label,
-            "seeds": [curve.seed for curve in self.curves],
-            "area": over_seeds([curve.area for curve in self.curves])._asdict(),
-            "final": over_seeds([curve.final for curve in self.curves])._asdict(),
+            "seeds": [curve.seed for curve in curves],
+            "updates": curves[0].updates[-1],
+            "area": over_seeds([curve.area for curve in curves])._asdict(),
+            "final": over_seeds([curve.final for curve in curves])._asdict(),
             "steps_to_level": float(np.median(reached)),
             "reached_level": sum(map(math.isfinite, reached)),
         }
@@ -137,13 +150,22 @@ def read_groups(paths: Sequence[Path]) -> list[CurveGroup]:
         one, other = list(hashes.values())[:2]
         raise ValueError(f"{one} and {other} were validated on other tasks: their pass@1 cannot be compared.")
     groups = []
-    inits = [members[0][1]["init"] for members in found.values()]
-    for members in found.values():
+    labels = _labels([(members[0][1]["init"], members[0][0]) for members in found.values()])
+    for label, members in zip(labels, found.values(), strict=True):
         seeds = [curve.seed for _, _, curve in members]
         if len(set(seeds)) < len(seeds):
             twice = next(seed for seed in seeds if seeds.count(seed) > 1)
             raise ValueError(f"seed {twice} of {members[0][0]} is there twice: give each run once.")
-        init = members[0][1]["init"]
-        label = Path(init).name if inits.count(init) == 1 else members[0][0].name
         groups.append(CurveGroup(label, tuple(curve for _, _, curve in sorted(members, key=lambda m: m[2].seed))))
     return groups
+
+
+def _labels(groups: Sequence[tuple[str, Path]]) -> list[str]:
+    """A label for each group, of which is given what its runs start from, and the folder of one: the first of these
+    names that no other group has."""
+    names = [(Path(init).name, path.name, str(path)) for init, path in groups]
+    columns = list(zip(*names, strict=True))
+    return [
+        next((name for name, column in zip(own, columns, strict=True) if column.count(name) == 1), own[-1])
+        for own in names
+    ]

@@ -19,12 +19,12 @@ import tyro
 from ra3_lab.distributed import collect, require_shares, share
 from ra3_lab.midtrain.em import Keeper
 from ra3_lab.models.adapters import prepare, twin
-from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.engines.interface import check_engine, engine_of
 from ra3_lab.models.generation import Sampling
 from ra3_lab.models.load import Precision
 from ra3_lab.models.plan import Job
 from ra3_lab.models.room import advice
-from ra3_lab.models.sampling import VALIDATING
+from ra3_lab.models.sampling import VALIDATING, check_seed
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.rlvr.groups import Group, JudgeAll, count_thoughts, draw_groups
@@ -77,6 +77,8 @@ class RLVRConfig:
     """The update and its loss."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_engine(self.engine)
         if self.group < 2:
             raise ValueError(f"group={self.group}: an advantage compares answers to the same task; at least 2.")
         for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples", "groups_kept"):

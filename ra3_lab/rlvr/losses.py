@@ -21,6 +21,7 @@ answer's length, a constant, so that long and short answers weigh alike per toke
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -84,8 +85,10 @@ class LossConfig:
             "beta": (self.beta, 0.0),
             "truncate": (self.truncate, 1e-9),
         }.items():
-            if value is not None and value < least:
+            if value is not None and not value >= least:
                 raise ValueError(f"{name}={value}: must be at least {least:g}.")
+        if not (math.isfinite(self.beta) and math.isfinite(self.entropy)):
+            raise ValueError(f"beta={self.beta}, entropy={self.entropy}: weights, finite numbers.")
 
     @property
     def clip(self) -> tuple[float, float]:

@@ -67,6 +67,8 @@ class UpdateConfig:
             )
         if not self.learning_rate > 0 or not self.clip_norm > 0:
             raise ValueError(f"learning_rate={self.learning_rate}, clip_norm={self.clip_norm}: must be positive.")
+        if not self.weight_decay >= 0 or self.overlong < 0:
+            raise ValueError(f"weight_decay={self.weight_decay}, overlong={self.overlong}: 0 or more each.")
 
 
 @dataclass(frozen=True)

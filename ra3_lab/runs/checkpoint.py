@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,13 @@ def capture(
         state.tensors |= {f"module/{name}/{key}": tensor for key, tensor in module_tensors(module).items()}
     for name, optimizer in optimizers.items():
         whole = optimizer.state_dict()
-        rest: dict[str, dict[str, Any]] = {}
-        for index, slots in whole["state"].items():
-            for key, value in slots.items():
-                if isinstance(value, torch.Tensor):
-                    state.tensors[f"optimizer/{name}/{index}/{key}"] = value
-                else:
-                    rest.setdefault(str(index), {})[key] = value
+        rest: dict[str, Any] = {}
+        for path, value in _leaves(whole["state"]):
+            if isinstance(value, torch.Tensor):
+                # 8-bit optimisers nest tensors in their slots, one of them shared by all, which safetensors refuses
+                state.tensors["/".join([f"optimizer/{name}", *path])] = value.clone() if len(path) > 2 else value
+            else:
+                _put(rest, path, value)
         state.values[f"optimizer/{name}"] = {"groups": whole["param_groups"], "rest": rest}
     for name, generator in generators.items():
         state.values[f"generator/{name}"] = generator.bit_generator.state
@@ -111,21 +111,39 @@ def restore(
         load_module(module, state.under(f"module/{name}"))
     for name, optimizer in optimizers.items():
         saved = state.values[f"optimizer/{name}"]
-        slots: dict[int, dict[str, Any]] = {int(index): dict(rest) for index, rest in saved["rest"].items()}
+        slots: dict[str, Any] = {}
+        for path, value in _leaves(saved["rest"]):
+            _put(slots, path, value)
         for key, tensor in state.under(f"optimizer/{name}").items():
-            index, slot = key.split("/", 1)
-            slots.setdefault(int(index), {})[slot] = tensor
+            _put(slots, key.split("/"), tensor)
         groups = saved["groups"]
         for group, own in zip(groups, optimizer.state_dict()["param_groups"], strict=True):
             # JSON has no tuples, and some optimisers compare
             group |= {key: tuple(value) for key, value in group.items() if isinstance(own.get(key), tuple)}
-        optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        optimizer.load_state_dict({"state": {int(i): slot for i, slot in slots.items()}, "param_groups": groups})
     for name, generator in generators.items():
         generator.bit_generator.state = state.values[f"generator/{name}"]
     torch.set_rng_state(state.tensors["random/cpu"])
     if "random/cuda" in state.tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(state.tensors["random/cuda"])
     return state.values["own"]
+
+
+def _leaves(tree: Mapping[Any, Any], *above: str) -> Iterator[tuple[list[str], Any]]:
+    """What nested dictionaries hold, each with the keys that lead there, as text."""
+    for key, value in tree.items():
+        path = [*above, str(key)]
+        if isinstance(value, Mapping):
+            yield from _leaves(value, *path)
+        else:
+            yield path, value
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Undo one of `_leaves`."""
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
 
 
 # --- on disk ------------------------------------------------------------------------------------------

@@ -53,8 +53,7 @@ class RunDirectory:
     """A run being written, by one process at a time. Make one with `create_run` or `resume_run`."""
 
     def __init__(self, path: Path, record: dict[str, Any], checkpoint_every: int) -> None:
-        if checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every={checkpoint_every}: updates between two checkpoints, 1 or more.")
+        _check_interval(checkpoint_every)
         self.path, self.record = path, record
         self.checkpoint_every = checkpoint_every
         self.stop: StopRequest = StopRequest()
@@ -151,6 +150,11 @@ class RunDirectory:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
+def _check_interval(checkpoint_every: int) -> None:
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every={checkpoint_every}: updates between two checkpoints, 1 or more.")
+
+
 def create_run(
     out: Path,
     command: str,
@@ -166,6 +170,7 @@ def create_run(
     """
     from ra3_lab.runs.provenance import git_state, versions
 
+    _check_interval(checkpoint_every)
     if (out / "run.json").exists() and not (out / "summary.json").exists():
         raise FileExistsError(
             f"{out} holds a run that is not finished: go on with {read_run(out)['go_on']}, choose another --out, or "
@@ -238,8 +243,8 @@ def open_run(
     fixed: Collection[str] = (),
 ) -> Iterator[RunDirectory | Follower]:
     """A new run (`create_run`) or one that goes on (`resume_run`, with `fixed`); Ctrl-C meanwhile says where it stands
-    and how to go on: raises Interrupted. Where several processes train, the first has the folder, the others get a
-    `Follower`."""
+    and how to go on: raises Interrupted. A new run that fails before anything has happened in it leaves no folder.
+    Where several processes train, the first has the folder, the others get a `Follower`."""
     from ra3_lab.distributed import first, from_first, require_same, world
 
     require_same("the input", inputs)
@@ -255,11 +260,23 @@ def open_run(
 
     record = from_first(open_folder)
     run = opened[0] if first() else Follower(out, record)
-    with run:
-        try:
+    try:
+        with run:
             yield run
-        except KeyboardInterrupt as stop:
-            raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
+    except KeyboardInterrupt as stop:
+        raise Interrupted(run.standing(), getattr(stop, "status", 130) - 128) from None
+    except Exception:
+        if first() and not going_on:
+            _discard_untouched(out)
+        raise
+
+
+def _discard_untouched(out: Path) -> None:
+    """Remove a new run's folder where it holds no more than what `create_run` put there, so that the corrected command
+    finds it free."""
+    files = [path for path in out.rglob("*") if path.is_file()]
+    if all(path.name in ("run.json", ".lock") or not path.stat().st_size for path in files):
+        shutil.rmtree(out)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], under: str = "") -> list[tuple[str, Any, Any]]:

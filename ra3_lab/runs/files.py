@@ -99,12 +99,16 @@ def check_schema(record: Mapping[str, Any], where: object) -> None:
 
 
 class JsonLines:
-    """Append records to a file, each on disk before the next begins."""
+    """Append records to a file, each on disk before the next begins. A last line that a kill tore is cut off first, so
+    that the next record begins on a line of its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             path.touch()  # a folder that cannot be written to shows now, not at the first record
+            whole = path.read_bytes().rfind(b"\n") + 1
+            if whole < path.stat().st_size:
+                os.truncate(path, whole)
         except OSError as error:
             raise explained(error, f"{path} cannot be written") from error
 

@@ -40,7 +40,6 @@ def run_study(
     for arm in {arm.corpus: arm for arm in spec.arms}.values():
         field_of(spec.experiment(arm, spec.seeds[0]))
     path = made_directory(out) / RECORDS
-    _drop_torn_line(path)
     records = read_study(out)
     done = {(record["arm"], record["seed"]): record for record in records}
     append = JsonLines(path)
@@ -127,13 +126,6 @@ def _record(result: ArmResult) -> dict[str, Any]:
 def read_study(out: Path) -> list[dict[str, Any]]:
     """The finished arms in a study's folder."""
     return read_jsonl(out / RECORDS)
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that a kill tore, so that the next record begins on a line of its own."""
-    if path.exists() and not (text := path.read_bytes()).endswith(b"\n") and text:
-        with open(path, "r+b") as file:
-            file.truncate(text.rfind(b"\n") + 1)
 
 
 def seed_records(records: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:

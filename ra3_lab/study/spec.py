@@ -24,6 +24,8 @@ from ra3_lab.config import load_config, read_settings
 from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.experiment import ExperimentConfig
 from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.models.generation import Sampling
+from ra3_lab.models.sampling import check_seed
 from ra3_lab.resources import data_dir
 from ra3_lab.runs import check_schema
 
@@ -83,6 +85,9 @@ class StudySpec:
             raise ValueError("a study needs at least one arm and one seed.")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)}: every seed once; the same seed gives the same run.")
+        for seed in self.seeds:
+            check_seed(seed)
+        Sampling(self.temperature)  # which says itself what it does not take
         if self.samples < 1:
             raise ValueError(f"samples={self.samples}: programs sampled per task, at least 1.")
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]

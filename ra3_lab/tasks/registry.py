@@ -179,7 +179,9 @@ def _from_hub(name: str, benchmark: Benchmark, split: str | None) -> tuple[list[
         if not files:
             raise ValueError(f"{benchmark.hub} on the hub has no file {pattern}: give another --split, or --path FILE.")
         local = [hf_hub_download(benchmark.hub, file, repo_type="dataset", revision=info.sha) for file in files]
-    except OSError as error:  # no network, no access: huggingface_hub's errors are OSErrors
+    except ValueError:
+        raise
+    except Exception as error:  # no network, no access: some of its HTTP library's errors come through as they are
         raise ValueError(
             f"{name!r} could not be fetched from the hub ({benchmark.hub}: {type(error).__name__}). "
             "Without a network give the data file: --path FILE."

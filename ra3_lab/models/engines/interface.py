@@ -59,6 +59,12 @@ def mismatch_kl(engine: Sequence[Sequence[float]], own: Sequence[Sequence[float]
     return {"k1": float(-log_ratio.mean()), "k3": float(k3.mean()), "largest": float(np.abs(log_ratio).max())}
 
 
+def check_engine(name: str) -> None:
+    """Raises ValueError for an engine that does not exist."""
+    if name not in ENGINES:
+        raise ValueError(f"engine={name!r}: one of {', '.join(ENGINES)}.")
+
+
 def engine_of(model: Any, precision: str = "auto", name: str = "auto") -> Any:
     """A snapshot of the policy in the engine of that name; auto takes ours where it knows the architecture, else
     generate, with a warning.
@@ -66,14 +72,13 @@ def engine_of(model: Any, precision: str = "auto", name: str = "auto") -> Any:
     Raises ValueError for an engine that does not exist or cannot serve the model, NeedsExtra for one that is not
     installed.
     """
+    check_engine(name)
     if name == "auto":
         return sampler_of(model, dtype_of(precision))
     if name == "decoder":
         return Decoder(model, dtype_of(precision))
     if name == "generate":
         return Fallback(model)
-    if name == "vllm":
-        from ra3_lab.models.engines.vllm import VLLM
+    from ra3_lab.models.engines.vllm import VLLM
 
-        return VLLM.of(model)
-    raise ValueError(f"engine={name!r}: one of {', '.join(ENGINES)}.")
+    return VLLM.of(model)
