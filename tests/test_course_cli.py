@@ -62,6 +62,12 @@ def test_a_teachers_day(course, tmp_path):
     assert not grades.exists() and [path.name for path in mine.iterdir() if path.name != "README.txt"] == ["secret"]
 
 
+def test_checking_what_is_no_notebook_says_so(course, tmp_path):
+    (tmp_path / "a0_tiny.ipynb").write_text('{"worksheets": []}')
+    status, _, err = course("check", tmp_path / "a0_tiny.ipynb")
+    assert status == 2 and "could not be read: it is no notebook file" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -85,7 +85,18 @@ def test_a_renamed_function_in_its_own_cell_is_found(graded):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xff\xfe\x00", b"[]", b'{"cells": 3}', b'{"cells": null}', b"[" * 50_000, b"PK\x03\x04"]
+    "data",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b'{"cells": 3}',
+        b'{"cells": null}',
+        b'{"worksheets": []}',
+        b"[" * 50_000,
+        b"PK\x03\x04",
+    ],
 )
 def test_a_corrupt_file_is_explained(graded, data):
     record = graded(data)
@@ -212,6 +223,23 @@ def test_text_of_submissions_is_inert_in_pages_and_tables(tmp_path, sandbox):
     results.write(records, tmp_path / "grades.csv", tmp_path, SECRET, None, names=True)
     assert "'=HYPERLINK(1)" in (tmp_path / "grades" / "answers.csv").read_text()
     assert all("<script" not in path.read_text() for path in (tmp_path / "grades").rglob("*.html"))
+
+
+def test_half_a_character_in_an_answer_stops_nobodys_grades(tmp_path, sandbox):
+    built = with_answer(GOOD)
+    cell(built, "answer")["source"] = "far away \ud800 hardly counts"
+    hand_in(tmp_path / "in", "ada", built)
+    hand_in(tmp_path / "in", "bob", with_answer(GOOD))
+    ada, bob = (sandbox.grade(one) for one in find(tmp_path / "in")[0])
+    results.write([ada, bob], tmp_path / "grades.csv", tmp_path, SECRET, None, names=True)
+    assert "far away ? hardly counts" in (tmp_path / "grades" / "answers.csv").read_text()
+    assert any("broken characters" in note for note in ada.notes) and bob.notes == ()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        results._write(tmp_path / "grades.csv", "\ud800")
+    assert not list(tmp_path.iterdir())
 
 
 def test_purge_removes_what_tells_of_students_and_nothing_else(tmp_path, sandbox):

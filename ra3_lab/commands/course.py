@@ -225,10 +225,11 @@ def _check(action: Check) -> tuple[int, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{action.notebook} is not a file: give a notebook.")
     submission = read(path.parent, path)
+    if not submission.assignment or not submission.cells:
+        unreadable = next((note for note in submission.notes if "could not be read" in note), "")
+        raise ValueError(f"{action.notebook}: {unreadable or 'no exercise of the course was found in it'}.")
     for note in submission.notes:
         print(f"note: {note}")
-    if not submission.assignment or not submission.cells:
-        raise ValueError(f"{action.notebook}: no exercise of the course was found in it.")
     with grader(Practice(), action.isolation) as one:
         record = one.grade(submission)
     for name, mark in record.marks.items():

@@ -126,7 +126,7 @@ def read(folder: Path, path: Path) -> Submission:
         data = path.read_bytes()
         document = json.loads(data)
         records = _records(document)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         said = str(error) if isinstance(error, ValueError) and "MB" in str(error) else "it is no notebook file"
         note = f"{_shown(relative)} could not be read: {said}. Save it again in Jupyter and hand it in anew"
         digest = hashlib.sha256(str(relative).encode()).hexdigest()
@@ -212,10 +212,12 @@ def _ra3(holder: Any) -> dict[str, Any]:
 
 
 def _cells(records: list[dict[str, Any]]) -> tuple[list[CodeCell], dict[str, str], list[str]]:
-    cells, answers, notes, broken, magics = [], {}, [], 0, 0
+    cells, answers, notes, broken, magics, replaced = [], {}, [], 0, 0, 0
     question = ""
     for record in records:
-        told, source = _ra3(record.get("metadata")), _text(record)
+        told, written = _ra3(record.get("metadata")), _text(record)
+        source = written.encode("utf-8", "replace").decode()  # JSON can hold halves of characters, no file can
+        replaced += source != written
         kind, name = str(told.get("kind", "own"))[:20], str(told.get("id", ""))[:60]
         if record.get("cell_type") == "code":
             python, changed = _python(source)
@@ -236,6 +238,8 @@ def _cells(records: list[dict[str, Any]]) -> tuple[list[CodeCell], dict[str, str
         notes.append(f"{broken} code cell{'s' * (broken > 1)} with a syntax error: skipped")
     if magics:
         notes.append(f"{magics} line{'s' * (magics > 1)} that are no Python (%magic, !command): skipped")
+    if replaced:
+        notes.append(f"{replaced} cell{'s' * (replaced > 1)} with broken characters: read with ? in their place")
     return cells, answers, notes
 
 
