@@ -103,6 +103,31 @@ def test_the_gate_finds_what_is_planted(tmp_path, what):
         assert leaks(tmp_path, SECRET), what
 
 
+def _damaged(data):
+    return data.replace(b"the text", b"the tex!")  # another check sum
+
+
+def _locked(data):  # bit 0 of the flags: encrypted
+    local, central = data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8
+    return data[:local] + b"\x01" + data[local + 1 : central] + b"\x01" + data[central + 1 :]
+
+
+def _odd_compression(data):
+    central = data.index(b"PK\x01\x02") + 10
+    return data[:central] + b"\x63" + data[central + 1 :]
+
+
+@pytest.mark.parametrize("harm", [_damaged, _locked, _odd_compression, lambda data: data[:40]])
+def test_an_archive_that_cannot_be_read_is_a_hit(tmp_path, harm):
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as packed:
+        packed.writestr("readme.md", "the text")
+    (tmp_path / "more.zip").write_bytes(harm((tmp_path / "more.zip").read_bytes()))
+    with only_tiny():
+        assert [hit.what for hit in leaks(tmp_path / "more.zip")] == ["an archive that cannot be read"]
+        (tmp_path / "a0_tiny.ipynb").write_text(json.dumps(notebook()))
+        assert [hit.what for hit in leaks(tmp_path)] == ["an archive that cannot be read"]
+
+
 def test_an_empty_bundle_is_an_error_and_no_pass(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no notebook"):
         leaks(tmp_path, SECRET)

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,8 @@ KINDS = (".ipynb", ".md", ".txt", ".zip", ".csv", ".json", ".html", ".py", ".tom
 _NAMES = re.compile(r"solution|secret|teacher|rubric|answer.?key|hidden|checkpoint|__pycache__|grade", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?<![\w.:/])/(?:home|Users|root|work|tmp)/[\w.-]+")
 _DEPTH = 3
+_UNREADABLE = (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error)
+"""What a damaged zip archive raises, and one with a password or an odd method of compression."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,18 @@ class Leak:
 
 
 def leaks(bundle: Path, secret: Secret | None = None) -> list[Leak]:
-    """All hits in a file or folder. FileNotFoundError where it is not there or holds no notebook."""
+    """All hits in a file or folder. FileNotFoundError where it is not there, or holds neither a notebook nor a hit."""
     found, notebooks = [], 0
     for place, data in _files(bundle):
         notebooks += place.endswith(".ipynb")
-        found += [Leak(place, what) for what in _in_file(place, data, secret)]
-    if not notebooks:
+        hits = ["an archive that cannot be read"] if data is None else _in_file(place, data, secret)
+        found += [Leak(place, what) for what in hits]
+    if not notebooks and not found:
         raise FileNotFoundError(f"{bundle} holds no notebook: give a folder or archive that `course build` has made.")
     return found
 
 
-def _files(bundle: Path) -> Iterator[tuple[str, bytes]]:
+def _files(bundle: Path) -> Iterator[tuple[str, bytes | None]]:
     paths = sorted(bundle.rglob("*")) if bundle.is_dir() else [bundle] if bundle.exists() else []
     for path in paths:
         if path.is_symlink() or not path.is_dir():
@@ -56,16 +60,20 @@ def _files(bundle: Path) -> Iterator[tuple[str, bytes]]:
             yield from _opened(place, b"" if path.is_symlink() else path.read_bytes(), 0)
 
 
-def _opened(place: str, data: bytes, depth: int) -> Iterator[tuple[str, bytes]]:
-    """A file, and where it is an archive, what is in it."""
+def _opened(place: str, data: bytes, depth: int) -> Iterator[tuple[str, bytes | None]]:
+    """A file, and where it is an archive, what is in it; None for what cannot be read there."""
     yield place, data
-    if depth < _DEPTH and zipfile.is_zipfile(io.BytesIO(data)):
+    if depth == _DEPTH or not (data[:2] == b"PK" or zipfile.is_zipfile(io.BytesIO(data))):
+        return
+    try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for item in archive.infolist():
                 if not item.is_dir():
                     yield from _opened(f"{place}:{item.filename}", archive.read(item), depth + 1)
             if archive.comment:
                 yield f"{place}:(comment)", archive.comment
+    except _UNREADABLE:
+        yield place, None
 
 
 def _in_file(place: str, data: bytes, secret: Secret | None) -> Iterator[str]:
