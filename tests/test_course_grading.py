@@ -332,6 +332,22 @@ def test_a_journal_is_gone_on_from_even_with_a_torn_line(tmp_path):
     assert len(read_journal(journal)) == 3
 
 
+def test_when_a_file_was_handed_in_and_what_was_odd_about_it_come_from_the_file_not_from_the_journal(tmp_path):
+    loop = with_answer(GOOD)
+    loop["cells"].insert(0, {"cell_type": "code", "metadata": {}, "source": "while True: pass", "outputs": []})
+    path = hand_in(tmp_path / "in", "ada", loop)
+    other = hand_in(tmp_path / "in", "ada", b"{", "a0_tiny (1).ipynb")
+    journal = tmp_path / "journal.jsonl"
+    (before,) = grade_all(find(tmp_path / "in")[0], SECRET, journal, workers=1)
+    assert "2 files" in before.notes[0] and "never ends" in before.notes[1]
+    other.unlink()
+    os.utime(path, (before.handed_in + 500,) * 2)
+    (after,) = grade_all(find(tmp_path / "in")[0], SECRET, journal, workers=1)
+    assert len(journal.read_text().splitlines()) == 1  # it was not graded again
+    assert after.handed_in == before.handed_in + 500
+    assert len(after.notes) == 1 and "never ends" in after.notes[0]
+
+
 # ---------------------------------------------------------------------------------------- the red team
 
 ATTACKS = {

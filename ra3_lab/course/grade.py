@@ -77,6 +77,8 @@ class Record:
     """Question id -> answer in words."""
     notes: tuple[str, ...] = ()
     """For student and teacher."""
+    grading_notes: tuple[str, ...] = ()
+    """Those of `notes` that came of grading; the others came of finding the file, and a journal may have old ones."""
     flags: tuple[str, ...] = ()
     """For the teacher."""
     signature: str = ""
@@ -130,12 +132,13 @@ class Grader:
         for exercise in exercises:
             marks[exercise.id], stuck, used = self.mark(submission, exercise, stuck)
             seconds += used
-        notes = submission.notes
+        notes = ()
         if stuck:
-            notes += ("a cell of yours never ends or ends the notebook: only imports, functions and classes were run",)
+            notes = ("a cell of yours never ends or ends the notebook: only imports, functions and classes were run",)
         return replace(
             record,
-            notes=notes,
+            notes=(*submission.notes, *notes),
+            grading_notes=notes,
             marks=marks,
             answers=submission.answers,
             flags=tuple(flags(submission)),
@@ -245,7 +248,8 @@ def grade_all(
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Record]:
-    """Records of all submissions, in order. What the journal has under the same key is not graded again.
+    """Records of all submissions, in order. What the journal has under the same key is not graded again; when it was
+    handed in, and what was odd about finding it, is the submission's.
 
     Raises ValueError where `workers` or `threads` (of a submission) is below 1, or nothing isolates programs here.
     """
@@ -273,7 +277,7 @@ def grade_all(
         workers = min(workers, len(left))
         free += [stack.enter_context(grader(secret, isolation, threads)) for _ in range(workers)]
         if not left:
-            return [done[key_of(one, secret)] for one in submissions]
+            return [_as_found(done[key_of(one, secret)], one) for one in submissions]
         file = stack.enter_context(_appending(journal))
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         waiting: set[Future[Record]] = {pool.submit(work, submission) for submission in left}
@@ -291,16 +295,22 @@ def grade_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [done[key_of(one, secret)] for one in submissions]
+    return [_as_found(done[key_of(one, secret)], one) for one in submissions]
+
+
+def _as_found(record: Record, submission: Submission) -> Record:
+    """A record, which may be of an earlier grading, with what is told of the file now."""
+    notes = (*submission.notes, *record.grading_notes)
+    return replace(record, handed_in=submission.handed_in, notes=notes)
 
 
 def _failed(submission: Submission, secret: Secret, error: Exception) -> Record:
     """The record where the grader itself failed: ungraded, so that it is tried again, and told about."""
     exercises = assignment(submission.assignment).exercises if submission.assignment else ()
     marks = {one.id: Mark(0, one.points, "ungraded", "The grader failed, not you.", False) for one in exercises}
-    note = f"the grader failed ({type(error).__name__}): please report it"
-    key, told = key_of(submission, secret), (*submission.notes, note)
-    return Record(submission.student, submission.assignment, submission.path, key, marks, notes=told)
+    notes = (f"the grader failed ({type(error).__name__}): please report it",)
+    key = key_of(submission, secret)
+    return Record(submission.student, submission.assignment, submission.path, key, marks, grading_notes=notes)
 
 
 def _needs(record: Record | None) -> bool:
@@ -316,7 +326,7 @@ def read_journal(path: Path) -> dict[str, Record]:
         try:
             told = json.loads(line)
             told["marks"] = {name: Mark(**mark) for name, mark in told["marks"].items()}
-            told |= {name: tuple(told[name]) for name in ("notes", "flags")}
+            told |= {name: tuple(told[name]) for name in ("notes", "grading_notes", "flags")}
             record = Record(**told)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
