@@ -62,6 +62,37 @@ def test_a_teachers_day(course, tmp_path):
     assert not grades.exists() and [path.name for path in mine.iterdir() if path.name != "README.txt"] == ["secret"]
 
 
+def test_grades_overwrite_nothing_that_no_grading_has_written(course, tmp_path):
+    mine, handed, roster, other = tmp_path / "mine", tmp_path / "in", tmp_path / "class.csv", tmp_path / "other.csv"
+    course("init", "--course", mine)
+    with only_tiny():
+        hand_in(handed, "ada", notebook())
+    roster.write_text("Username;Group\nada;1\nbob;1\n")
+    other.write_text("mine")
+    words = ("grade", handed, "--course", mine, "--workers", 1, "--roster", roster, "--out")
+    status, _, err = course(*words, roster)
+    assert status == 2 and "is read here" in err
+    status, _, err = course(*words, tmp_path / "in.csv")  # its pages would go to in/
+    assert status == 2 and "is read here" in err
+    for command in (words, ("rank", handed, "--course", mine, "--out")):
+        status, _, err = course(*command, other)
+        assert status == 2 and "give another name" in err
+    assert roster.read_text().startswith("Username") and other.read_text() == "mine"
+    for _ in range(2):  # what a grading has written, a grading may overwrite
+        status, out, _ = course(*words, tmp_path / "grades.csv")
+        assert status == 0 and "1 graded, 1 missing" in out
+
+
+def test_a_roster_with_nobodys_name_is_an_error(course, tmp_path):
+    course("init", "--course", tmp_path / "mine")
+    with only_tiny():
+        hand_in(tmp_path / "in", "ada", notebook())
+    (tmp_path / "class.csv").write_text("Kennung\n4711\n")
+    words = ("grade", tmp_path / "in", "--course", tmp_path / "mine", "--out", tmp_path / "g.csv")
+    status, _, err = course(*words, "--roster", tmp_path / "class.csv")
+    assert status == 2 and "'Kennung', '4711'" in err and not (tmp_path / "g.csv").exists()
+
+
 def test_checking_what_is_no_notebook_says_so(course, tmp_path):
     (tmp_path / "a0_tiny.ipynb").write_text('{"worksheets": []}')
     status, _, err = course("check", tmp_path / "a0_tiny.ipynb")

@@ -176,6 +176,24 @@ def test_a_roster_in_another_encoding_is_named(tmp_path):
     assert results.read_roster(tmp_path / "class.csv") == ["Müller"]
 
 
+@pytest.mark.parametrize("text", ["Username,Group\nada,1\n", 'name;group\n"ada";1\n', "\nada\t1\n", "ada\n"])
+def test_a_roster_is_read_with_any_head_and_separator(tmp_path, text):
+    (tmp_path / "class.csv").write_text(text)
+    assert results.read_roster(tmp_path / "class.csv") == ["ada"]
+
+
+def test_a_roster_of_other_names_is_told_about(tmp_path):
+    for student in ("ada", "bob"):
+        hand_in(tmp_path, student, notebook())
+    found, _ = find(tmp_path)
+    assert results.compare_roster(["ada", "bob", "cyd", "dan"], found) == []
+    (note,) = results.compare_roster(["ada", "x1", "x2", "x3", "x4"], found)
+    assert note == "4 of 5 names of the roster are no submission's: 'x1', 'x2', 'x3', ..."
+    with pytest.raises(ValueError, match=r"\('x1'\) is a submission's \('ada', 'bob'\): its first column must"):
+        results.compare_roster(["x1"], found)
+    assert results.compare_roster(["x1"], []) == []  # nobody has handed in yet
+
+
 def test_missing_and_late_are_told(tmp_path, sandbox):
     path = hand_in(tmp_path, "ada", with_answer(GOOD))
     os.utime(path, (datetime(2027, 3, 2, 1).timestamp(),) * 2)
@@ -240,6 +258,55 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         results._write(tmp_path / "grades.csv", "\ud800")
     assert not list(tmp_path.iterdir())
+
+
+def in_words(tmp_path, sandbox, **answers):
+    """Records of students who answer the question so."""
+    for student, answer in answers.items():
+        built = with_answer(GOOD)
+        cell(built, "answer")["source"] = answer
+        hand_in(tmp_path / "in", student, built)
+    return [sandbox.grade(one) for one in find(tmp_path / "in")[0]]
+
+
+def answer_rows(path):
+    return {row["student"]: row for row in csv.DictReader(path.open(newline=""))}
+
+
+def test_points_that_a_person_has_entered_outlast_another_grading(tmp_path, sandbox):
+    out, path = tmp_path / "grades.csv", tmp_path / "grades" / "answers.csv"
+    records = in_words(tmp_path, sandbox, ada="so\rand; so", bob="because", cyd="=2", dan="well, yes", eve="")
+    results.write(records, out, tmp_path, SECRET, None, names=True)
+    rows = answer_rows(path)
+    assert [row["points"] for row in rows.values()] == ["", "", "", "", "0"]
+    for student, points in {"ada": "1", "bob": "0.5", "cyd": "0", "dan": "1"}.items():
+        rows[student]["points"] = points
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # as a spreadsheet saves it
+        writer = csv.DictWriter(file, list(rows["ada"]), delimiter=";", lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+    records = in_words(tmp_path, sandbox, bob="because of that", eve="late")
+    with_dan_gone = [one for one in records if one.student != "dan"]
+    _, notes = results.write(with_dan_gone, out, tmp_path, SECRET, None, names=False)
+    after = {name: answer_rows(path)[SECRET.pseudonym(name)] for name in rows}
+    assert {name: row["points"] for name, row in after.items()} == dict(ada="1", bob="", cyd="0", dan="1", eve="")
+    assert after["dan"]["answer"] == "well, yes"
+    (note,) = notes
+    assert note == (
+        f"{SECRET.pseudonym('bob')} has changed the answer to a0.why_gamma that had 0.5 points: enter them anew"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"answer,points\nx,1\n", "no column of, question, student"), (b"M\xfcller", "save the answers")]
+)
+def test_a_table_of_answers_that_cannot_be_read_is_not_overwritten(tmp_path, sandbox, data, said):
+    (tmp_path / "grades").mkdir()
+    (tmp_path / "grades" / "answers.csv").write_bytes(data)
+    records = in_words(tmp_path, sandbox, ada="so")
+    with pytest.raises(ValueError, match=said):
+        results.write(records, tmp_path / "grades.csv", tmp_path, SECRET, None, names=True)
+    assert not (tmp_path / "grades.csv").exists() and (tmp_path / "grades" / "answers.csv").read_bytes() == data
 
 
 def test_purge_removes_what_tells_of_students_and_nothing_else(tmp_path, sandbox):

@@ -83,7 +83,7 @@ class Grade:
     assignment: tuple[str, ...] = ()
     """Which to grade; default: all that were handed in."""
     roster: Path | None = None
-    """CSV or text file with the students who should have handed in."""
+    """CSV or text file with the students who should have handed in: their folders' names in the first column."""
     deadline: str | None = None
     """Local time like 2027-03-01T23:59; later files are marked, not refused."""
     names: bool = False
@@ -253,13 +253,14 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
 
     secret = secrets.read(action.course)
     deadline = datetime.fromisoformat(action.deadline) if action.deadline else None
-    _require_csv(action.out)
+    files.require_out(action.out, action.course, action.submissions, *filter(None, [action.roster]))
     for name in action.assignment:
         assignment(name)
     found, notes = find(action.submissions)
+    roster = files.read_roster(action.roster) if action.roster else []
+    notes += files.compare_roster(roster, found)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    roster = files.read_roster(action.roster) if action.roster else []
     wanted = files.with_missing(found, roster, action.assignment)
     if not wanted:
         raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
@@ -268,7 +269,9 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
         records = grade_all(
             wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
         )
-    counts = files.write(records, action.out, action.course, secret, deadline, action.names)
+    counts, changed = files.write(records, action.out, action.course, secret, deadline, action.names)
+    for note in changed:
+        print(f"note: {note}", file=sys.stderr)
     _remember_json(action)
     told = [status(record) for record in records]
     summary = {what: told.count(what) for what in sorted(set(told))}
@@ -277,17 +280,17 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     if "ungraded" in summary:
         print("The sandbox failed at some exercises; give the same command again.", file=sys.stderr)
     total = [list(score(record)) for record in records]
-    return (1 if "ungraded" in summary else 0), {"counts": summary, **counts, "points": total, "notes": notes}
+    return (1 if "ungraded" in summary else 0), {"counts": summary, **counts, "points": total, "notes": notes + changed}
 
 
 def _rank(action: Rank) -> tuple[int, dict[str, Any]]:
     from ra3_lab.course import secret as secrets
     from ra3_lab.course.rank import BASE, rank, table_rows, table_text
-    from ra3_lab.course.results import write_ranking
+    from ra3_lab.course.results import require_out, write_ranking
     from ra3_lab.runs import narrator
 
     secret = secrets.read(action.course)
-    _require_csv(action.out)
+    require_out(action.out, action.course, action.submissions)
 
     def label(student: str) -> str:
         return student if action.names else secret.pseudonym(student)
@@ -329,11 +332,6 @@ def _purge(action: Purge) -> tuple[int, dict[str, Any]]:
     for path in removed:
         print(f"removed {path}")
     return 0, {"removed": [str(path) for path in removed]}
-
-
-def _require_csv(out: Path) -> None:
-    if out.suffix != ".csv" or not out.parent.is_dir():
-        raise ValueError(f"--out {out}: give the name of a .csv file in a folder that exists.")
 
 
 def _remember_json(action: Grade | Rank) -> None:

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from statistics import median
@@ -65,16 +65,26 @@ def grades_csv(records: Sequence[Record], label: Label, late: dict[str, str], fl
     return table_csv(head, sorted(rows, key=lambda row: (row["assignment"], row["student"])))
 
 
-def answers_csv(records: Sequence[Record], label: Label) -> str:
-    """The questions that a person reads: one row an answer, with an empty column for points."""
-    rows = []
+def answers_csv(
+    records: Sequence[Record], label: Label, points: Mapping[tuple[str, str], str], others: Sequence[dict[str, str]]
+) -> str:
+    """The questions that a person reads: one row an answer, with a column for points.
+
+    Args:
+        records: Whose answers.
+        label: A student's name to what is shown.
+        points: By record key and question, what a person has given; the other cells are empty, 0 without an answer.
+        others: Rows to keep that are about no record.
+    """
+    head = ["student", "question", "points", "of", "answer"]
+    rows: list[dict] = [{name: row[name] for name in head} | {"student": label(row["student"])} for row in others]
     for record in records:
         if record.assignment:
             for question in assignment(record.assignment).questions:
                 answer = record.answers.get(question.id, "")
                 rows.append({"student": label(record.student), "question": question.id, "of": question.points})
-                rows[-1] |= {"points": "" if answer else 0, "answer": answer}
-    head = ["student", "question", "points", "of", "answer"]
+                given = points.get((record.key, question.id), "" if answer else 0)
+                rows[-1] |= {"points": given, "answer": answer}
     return table_csv(head, sorted(rows, key=lambda row: (row["question"], row["student"])))
 
 
@@ -84,11 +94,12 @@ def table_csv(head: Sequence[str], rows: Iterable[dict]) -> str:
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _inert(value) for name, value in row.items()})
+        writer.writerow({name: inert(value) for name, value in row.items()})
     return text.getvalue()
 
 
-def _inert(value: object) -> object:
+def inert(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 

@@ -203,7 +203,10 @@ def _text(record: dict[str, Any]) -> str:
     source = record.get("source", record.get("input", ""))
     if isinstance(source, list):
         source = "".join(line for line in source if isinstance(line, str))
-    return source.replace("\r\n", "\n").replace("\0", "") if isinstance(source, str) else ""
+    if not isinstance(source, str):
+        return ""
+    # csv leaves a lone \r unquoted, and spreadsheets take it for the end of a row.
+    return source.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
 
 
 def _ra3(holder: Any) -> dict[str, Any]:
