@@ -145,18 +145,26 @@ def build(folder: Path, check: bool = False, force: bool = False) -> list[Path]:
     changed = []
     for source in sources:
         text, target = notebook_text(source.read_text(encoding="utf-8"), source.stem), folder / f"{source.stem}.ipynb"
-        before = target.read_text(encoding="utf-8") if target.exists() else ""
-        if text == before:
-            continue
-        changed.append(target)
-        if check:
-            continue
+        if write_built(target, text, check, force):
+            changed.append(target)
+    return changed
+
+
+def write_built(target: Path, text: str, check: bool = False, force: bool = False) -> bool:
+    """Write a built notebook where it differs from what is there, unless only to `check`; returns whether it does.
+
+    Raises FileExistsError for a notebook that was run or edited since it was built, unless `force` is given.
+    """
+    before = target.read_text(encoding="utf-8") if target.exists() else ""
+    if text == before:
+        return False
+    if not check:
         if before and not force and touched(json.loads(before)):
             raise FileExistsError(
                 f"{target} was run or edited since it was built: save it under another name, or build with --force."
             )
         target.write_text(text, encoding="utf-8", newline="\n")
-    return changed
+    return True
 
 
 def _digest(cells: Iterable[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import pytest
 from conftest import REPO_ROOT
@@ -133,6 +134,21 @@ def test_the_committed_notebook_is_what_its_master_gives(name):
     built = masters.notebook_text(masters.notebook(found, masters.read_master(name)))
     committed = masters.sources_dir().parent / f"{found.notebook}.ipynb"
     assert committed.exists() and committed.read_text(encoding="utf-8") == built, "run `ra3-lab course build`"
+
+
+def test_a_notebook_in_which_somebody_has_worked_is_not_built_over(tmp_path, monkeypatch):
+    shutil.copytree(masters.sources_dir(), tmp_path / "src")
+    monkeypatch.setattr(masters, "sources_dir", lambda: tmp_path / "src")
+    assert len(masters.build_students()) == len(names())
+    target = tmp_path / f"{assignment('a1').notebook}.ipynb"
+    built = target.read_text()
+    worked = built.replace("raise NotImplementedError", "return 1  # was: raise NotImplementedError", 1)
+    target.write_text(worked)
+    (tmp_path / "a2_elbo.ipynb").unlink()
+    with pytest.raises(ValueError, match=r"a1_options\.ipynb was run or edited .*, or build with --force"):
+        masters.build_students()
+    assert target.read_text() == worked and (tmp_path / "a2_elbo.ipynb").exists()
+    assert masters.build_students(force=True) == [target] and target.read_text() == built
 
 
 def run_all(cells):

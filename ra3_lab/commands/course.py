@@ -43,6 +43,8 @@ class Build:
     """The teacher's folder; where it has a secret, the leak gate looks for that, too."""
     check: bool = False
     """Write nothing; status 1 where a notebook is not what its master gives."""
+    force: bool = False
+    """Overwrite notebooks in notebooks/assignments/ that were run or edited."""
     json: Json = None
     """Write the result as JSON to FILE, or to stdout."""
 
@@ -208,7 +210,7 @@ def _build(action: Build) -> tuple[int, dict[str, Any]]:
         for name, count in made.items():
             print(f"{action.out / name}: {count} files")
         return 0, {"out": str(action.out), "files": made}
-    changed = build_students(action.check)
+    changed = build_students(action.check, action.force)
     for path in changed:
         print(f"{path.name} {'is out of date' if action.check else 'built'}")
     if not changed:

@@ -111,7 +111,7 @@ def _in_notebook(document: dict[str, Any]) -> Iterator[str]:
     known = {"kernelspec", "language_info", "ra3_lab", "nbgrader", "otter"}
     if odd := set(document["metadata"]) - known:
         yield f"notebook metadata {sorted(odd)}"
-    if odd := set(document["metadata"].get("ra3_lab", {})) - {"assignment", "version"}:
+    if odd := set(document["metadata"].get("ra3_lab", {})) - {"assignment", "version", "digest"}:
         yield f"notebook metadata ra3_lab.{sorted(odd)}"
     for number, cell in enumerate(document["cells"]):
         if cell.get("outputs") or cell.get("execution_count"):

@@ -16,7 +16,7 @@ from typing import Any
 
 from ra3_lab.course.exercise import Assignment, Exercise, Question
 from ra3_lab.course.registry import assignment, home, names
-from ra3_lab.notebooks import LONGEST_CELL, Cell, Mark, parse_percent, to_notebook
+from ra3_lab.notebooks import LONGEST_CELL, Cell, Mark, parse_percent, to_notebook, write_built
 from ra3_lab.resources import checkout_dir
 
 MARKS = {
@@ -174,7 +174,8 @@ def notebook(found: Assignment, cells: Sequence[Cell], solved: bool = False) -> 
     for record, cell in zip(built["cells"], made, strict=True):
         kind = KINDS.get(cell.mark, cell.mark)
         record["metadata"] = {"ra3_lab": {"kind": kind} | ({"id": cell.about} if cell.about else {})}
-    built["metadata"]["ra3_lab"] = {"assignment": found.id, "version": version(built)}
+    digest = built["metadata"]["ra3_lab"]["digest"]
+    built["metadata"]["ra3_lab"] = {"assignment": found.id, "version": version(built), "digest": digest}
     return built
 
 
@@ -225,10 +226,11 @@ def _in_table(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def build_students(check: bool = False) -> list[Path]:
+def build_students(check: bool = False, force: bool = False) -> list[Path]:
     """Write notebooks/assignments/*.ipynb from the masters; returns those that changed, or with `check` would.
 
-    Masters that are not right are told about (ValueError) when all others are built.
+    Masters that are not right, and notebooks in which somebody has worked (unless `force` is given), are told about
+    (ValueError) when all others are built.
     """
     changed, wrong = [], []
     for name in names():
@@ -237,16 +239,12 @@ def build_students(check: bool = False) -> list[Path]:
             continue
         target = sources_dir().parent / f"{found.notebook}.ipynb"
         try:
-            text = notebook_text(notebook(found, read_master(name)))
+            if write_built(target, notebook_text(notebook(found, read_master(name))), check, force):
+                changed.append(target)
         except (ValueError, OSError) as error:
             wrong.append(str(error))
-            continue
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
-            changed.append(target)
-            if not check:
-                target.write_text(text, encoding="utf-8", newline="\n")
     if wrong:
-        raise ValueError("; ".join(wrong))
+        raise ValueError("\n".join(wrong))
     return changed
 
 
