@@ -1,4 +1,4 @@
-"""Where the shipped files are: data/ of a checkout, or its copy inside an installed wheel."""
+"""Where the shipped files are: data/ and the masters of a checkout, or their copies inside an installed wheel."""
 
 from pathlib import Path
 
@@ -18,13 +18,26 @@ def data_dir() -> Path:
     Raises:
         FileNotFoundError: neither a checkout's data/ nor the wheel's copy of it is there.
     """
+    return _shipped("data", "data_files")
+
+
+def masters_dir() -> Path:
+    """The folder of the assignments' master notebooks.
+
+    Raises:
+        FileNotFoundError: neither a checkout's notebooks/assignments/src nor the wheel's copy of it is there.
+    """
+    return _shipped("notebooks/assignments/src", "assignment_files")
+
+
+def _shipped(in_checkout: str, in_wheel: str) -> Path:
     root = checkout_dir()
-    folder = _PACKAGE / "data_files" if root is None else root / "data"
+    folder = _PACKAGE / in_wheel if root is None else root / in_checkout
     if folder.is_dir():
         return folder
     raise FileNotFoundError(
-        f"ra3_lab's data folder is missing: looked for {folder}. "
-        "Restore it (`git checkout -- data` in a checkout) or install the package again."
+        f"ra3_lab's {in_checkout} folder is missing: looked for {folder}. "
+        f"Restore it (`git checkout -- {in_checkout}` in a checkout) or install the package again."
     )
 
 

@@ -132,13 +132,13 @@ def test_what_the_library_gives_away_is_there(name):
 def test_the_committed_notebook_is_what_its_master_gives(name):
     found = assignment(name)
     built = masters.notebook_text(masters.notebook(found, masters.read_master(name)))
-    committed = masters.sources_dir().parent / f"{found.notebook}.ipynb"
+    committed = masters.masters_dir().parent / f"{found.notebook}.ipynb"
     assert committed.exists() and committed.read_text(encoding="utf-8") == built, "run `ra3-lab course build`"
 
 
 def test_a_notebook_in_which_somebody_has_worked_is_not_built_over(tmp_path, monkeypatch):
-    shutil.copytree(masters.sources_dir(), tmp_path / "src")
-    monkeypatch.setattr(masters, "sources_dir", lambda: tmp_path / "src")
+    shutil.copytree(masters.masters_dir(), tmp_path / "src")
+    monkeypatch.setattr(masters, "masters_dir", lambda: tmp_path / "src")
     assert len(masters.build_students()) == len(names())
     target = tmp_path / f"{assignment('a1').notebook}.ipynb"
     built = target.read_text()

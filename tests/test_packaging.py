@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -130,6 +131,15 @@ def test_data_is_found_in_the_checkout_and_in_a_wheel(monkeypatch, tmp_path, rep
         resources.embedded_model_dir()
 
 
+def test_masters_of_assignments_are_found_in_the_checkout_and_in_a_wheel(monkeypatch, tmp_path, repo_root):
+    assert resources.masters_dir() == repo_root / "notebooks" / "assignments" / "src"
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "ra3_lab")
+    with pytest.raises(FileNotFoundError, match="assignments/src folder is missing"):
+        resources.masters_dir()
+    (tmp_path / "ra3_lab" / "assignment_files").mkdir(parents=True)
+    assert resources.masters_dir() == tmp_path / "ra3_lab" / "assignment_files"
+
+
 def test_shipped_sizes(repo_root):
     assert folder_size(repo_root / "data") <= 25 * MB
     assert folder_size(resources.embedded_model_dir()) <= 10 * MB
@@ -206,13 +216,14 @@ def test_wheel_carries_package_and_data_and_nothing_else(wheel, repo_root):
     with zipfile.ZipFile(wheel) as archive:
         names = {entry for entry in archive.namelist() if ".dist-info/" not in entry}
     assert {entry.split("/")[0] for entry in names} == {"ra3_lab"}
-    data = repo_root / "data"
-    shipped = {f"ra3_lab/data_files/{path.relative_to(data).as_posix()}" for path in files(data)}
-    assert {entry for entry in names if entry.startswith("ra3_lab/data_files/")} == shipped
+    for folder, inside in (("data", "data_files"), ("notebooks/assignments/src", "assignment_files")):
+        place = repo_root / folder
+        shipped = {f"ra3_lab/{inside}/{path.relative_to(place).as_posix()}" for path in files(place)}
+        assert {entry for entry in names if entry.startswith(f"ra3_lab/{inside}/")} == shipped
 
 
 @pytest.mark.slow
-def test_wheel_works_in_an_empty_environment(wheel, tmp_path):
+def test_wheel_works_in_an_empty_environment(wheel, tmp_path, repo_root):
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -227,6 +238,13 @@ def test_wheel_works_in_an_empty_environment(wheel, tmp_path):
     found = check([python, "-c", "import ra3_lab; print(ra3_lab.embedded_model_dir())"], empty)
     assert str(home) in found
     assert not list(empty.iterdir()), "asking for help leaves no files"
+
+    handed_out = repo_root / "notebooks" / "assignments" / "a1_options.ipynb"
+    shutil.copy(handed_out, empty)
+    command = [python.with_name("ra3-lab"), "course", "check", handed_out.name]
+    checked = subprocess.run(command, cwd=empty, capture_output=True, text=True)
+    assert checked.returncode == 1 and "still to be written" in checked.stdout, checked.stdout + checked.stderr
+    assert "the inputs that everybody has" in checked.stdout
 
 
 # --- helpers ------------------------------------------------------------------------------------------

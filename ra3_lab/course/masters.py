@@ -17,7 +17,7 @@ from typing import Any
 from ra3_lab.course.exercise import Assignment, Exercise, Question
 from ra3_lab.course.registry import assignment, home, names
 from ra3_lab.notebooks import LONGEST_CELL, Cell, Mark, parse_percent, to_notebook, write_built
-from ra3_lab.resources import checkout_dir
+from ra3_lab.resources import checkout_dir, masters_dir
 
 MARKS = {
     "": Mark("code"),
@@ -37,18 +37,10 @@ ANSWER = "*Your answer, in your own words:*"
 _STARS = {1: "★", 2: "★★", 3: "★★★"}
 
 
-def sources_dir() -> Path:
-    """The folder of masters. FileNotFoundError outside a checkout."""
-    root = checkout_dir()
-    if root is None:
-        raise FileNotFoundError("assignments are not part of an installed ra3_lab: clone the repository.")
-    return root / "notebooks" / "assignments" / "src"
-
-
 def source_of(found: Assignment) -> Path:
     """The master's file: beside the exercises where it is there (a course's own assignment), else in the project."""
     beside = home(found.id).parent / f"{found.notebook}.py"
-    return beside if beside.is_file() else sources_dir() / beside.name
+    return beside if beside.is_file() else masters_dir() / beside.name
 
 
 def read_master(name: str) -> list[Cell]:
@@ -229,15 +221,17 @@ def _in_table(text: str) -> str:
 def build_students(check: bool = False, force: bool = False) -> list[Path]:
     """Write notebooks/assignments/*.ipynb from the masters; returns those that changed, or with `check` would.
 
-    Masters that are not right, and notebooks in which somebody has worked (unless `force` is given), are told about
-    (ValueError) when all others are built.
+    FileNotFoundError outside a checkout. Masters that are not right, and notebooks in which somebody has worked
+    (unless `force` is given), are told about (ValueError) when all others are built.
     """
+    if checkout_dir() is None:
+        raise FileNotFoundError("notebooks/assignments is not part of an installed ra3_lab: give --out FOLDER.")
     changed, wrong = [], []
     for name in names():
         found = assignment(name)
-        if source_of(found).parent != sources_dir():
+        if source_of(found).parent != masters_dir():
             continue
-        target = sources_dir().parent / f"{found.notebook}.ipynb"
+        target = masters_dir().parent / f"{found.notebook}.ipynb"
         try:
             if write_built(target, notebook_text(notebook(found, read_master(name))), check, force):
                 changed.append(target)
