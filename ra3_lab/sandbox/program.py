@@ -160,6 +160,6 @@ def verdict_trouble(without: int, of: int, detail: str, share: float = MOST_NO_V
         return None
     return (
         f"the judge gave no verdict on {without} of {of} programs, more than {share:.0%}; "
-        f"{detail or 'it did not say why'}. That is not the programs' fault: mend the task's tests where it names them, "
+        f"{detail or 'it did not say why'}. The programs are not at fault: mend the task's tests where it names them, "
         "else see what `ra3-lab doctor` says of the sandbox."
     )
