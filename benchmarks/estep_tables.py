@@ -14,11 +14,9 @@ from ra3_lab.study import load_spec, read_study, spec_names
 DIED_OUT = 0.02
 """An E-step that ends with thoughts before a smaller share of lines has lost them."""
 
-SAME_UPDATES = ("updates", "engine", "tokens_at_once")
-"""Settings by which a first round's updates do not differ."""
-
-WATCHED = ("estep_all.json", "estep_64.json")
-"""E-steps by themselves, several seeds (`benchmarks/estep.py`)."""
+FREE = ("updates", "engine", "tokens_at_once", "programs", "group")
+"""Settings that may differ among the E-steps that are counted: those that change no update, and the programs and latent
+sequences of one, which are told."""
 
 
 def ablations(folder: str = "ablations", usual: str = "ra3") -> str:
@@ -48,50 +46,50 @@ def _all(ends: list[dict[str, Any]], key: str) -> str:
 
 
 def stability() -> str:
-    """Every recorded E-step with the usual settings by base and number of expert programs: does thinking stay?"""
+    """Every recorded E-step with the usual settings by base, expert programs and size of an update: does thinking
+    stay?"""
     rows = []
-    for (base, programs), shares in first_rounds().items():
+    for condition, shares in first_rounds().items():
         before, after = ([looks[end] for looks in shares.values()] for end in (0, -1))
         died = sorted(seed for seed, looks in shares.items() if looks[-1] < DIED_OUT)
         rows.append(
-            [base, programs, str(len(shares)), str(len(died)), ", ".join(map(str, died))]
+            [*condition, str(len(shares)), str(len(died)), ", ".join(map(str, died))]
             + [f"{100 * min(values):.1f} to {100 * max(values):.1f}" for values in (before, after)]
         )
-    columns = ["base", "expert programs", "E-steps", "ended without thoughts", "their seeds"]
+    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", "their seeds"]
     return table([*columns, "lines with a thought before, %", "after, %"], rows)
 
 
-def first_rounds() -> dict[tuple[str, str], dict[int, list[float]]]:
-    """(base, expert programs) -> seed -> share of watched lines with a thought at every look of the first round; of
-    equal rounds the longest, once."""
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+def first_rounds() -> dict[tuple[str, str, str], dict[int, list[float]]]:
+    """(base, expert programs, programs x latents of an update) -> seed -> share of watched lines with a thought at each
+    look of the first round; of equal rounds the longest."""
+    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
 
-    def add(base: str, programs: int | None, seed: int, looks: list[dict[str, Any]]) -> None:
-        of = found.setdefault((base, "all" if programs is None else str(programs)), {})
+    def add(base: str, programs: int | None, estep: dict[str, Any], seed: int, looks: list[dict[str, Any]]) -> None:
+        size = f"{estep['programs']} x {estep['group']}"
+        of = found.setdefault((base, "all" if programs is None else str(programs), size), {})
         shares = [look["think_share"] for look in looks]
         of[seed] = max(of.get(seed, []), shares, key=len)
 
     for name in spec_names():
         for record in read_study(RESULTS / name):
             made_by, config = record["made_by"], record["made_by"]["config"]
-            usual = _usual(config["midtrain"]["estep"]) and not made_by["one_latent"]
-            if record["monitor"] and usual:
+            estep = config["midtrain"]["estep"]
+            if record["monitor"] and _usual(estep) and not made_by["one_latent"]:
                 first = [look for look in record["monitor"] if look["round"] == 0]
-                add(_base(made_by["model"]), config["corpus"], record["seed"], first)
-    for file in WATCHED:
-        if (RESULTS / file).exists():
-            record = read_json(RESULTS / file)
-            if not _usual(record["estep"]):
-                raise ValueError(f"{file} was made with other settings of the E-step than the usual ones.")
+                add(_base(made_by["model"]), config["corpus"], estep, record["seed"], first)
+    for path in sorted((RESULTS / "estep").glob("*.json")):  # E-steps by themselves (`benchmarks/estep.py`)
+        record = read_json(path)
+        if _usual(record["estep"]):
             for run in record["runs"]:
-                add("shipped", record["corpus"], run["seed"], run["rows"])
-    return found
+                add("shipped", record["corpus"], record["estep"], run["seed"], run["rows"])
+    return dict(sorted(found.items(), key=lambda item: item[0][0] != "shipped"))
 
 
 def _usual(estep: dict[str, Any]) -> bool:
-    """Whether these settings, of whatever version, make the first round's updates that the defaults make."""
+    """Whether these settings, of whatever version, are the defaults but for those that are free."""
     usual = asdict(EStepConfig())
-    return all(value == usual[key] for key, value in estep.items() if key not in SAME_UPDATES)
+    return all(value == usual[key] for key, value in estep.items() if key not in FREE)
 
 
 def _base(model: str) -> str:
