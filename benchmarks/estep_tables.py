@@ -30,12 +30,12 @@ def ablations(folder: str = "ablations", usual: str = "ra3") -> str:
             ends = [runs[arm.name, seed]["monitor"][-1] for seed in seeds]
             ahead = [passed[arm.name, seed] - passed[usual, seed] for seed in seeds]
             rows.append(
-                ["as it is" if arm.name == usual else arm.name]
+                ["as it is" if arm.name == usual else arm.name, "" if arm.name == usual else arm.why]
                 + [_all(ends, "f1"), _all(ends, "apt"), told([100 * end["think_share"] for end in ends])]
                 + [told([end["line_logp"] for end in ends]), told([passed[arm.name, seed] for seed in seeds])]
                 + ["" if arm.name == usual else told(ahead, sign="+")]
             )
-    columns = ["setting", "F1", "apt", "lines with a thought, %", "nats of the expert's lines"]
+    columns = ["setting", "what is changed", "F1", "apt", "lines with a thought, %", "nats of the expert's lines"]
     return table([*columns, "validation pass@1, %", "points above RA3 as it is"], rows)
 
 
@@ -43,6 +43,21 @@ def _all(ends: list[dict[str, Any]], key: str) -> str:
     """What is told of the latents at the end of every run; nothing where one has none."""
     values = [end[key] for end in ends]
     return "" if None in values else told(values, digits=2)
+
+
+def worth(folder: str = "ablations", usual: str = "ra3", without: str = "c 8") -> str:
+    """What a thought adds to the expert's lines on the watched programs, before the E-step and after it; one seed."""
+    runs = {record["arm"]: record for record in read_study(RESULTS / folder) if record["seed"] == 0}
+    cost, looks = runs[usual]["made_by"]["config"]["midtrain"]["estep"]["cost"], runs[usual]["monitor"]
+    plain = runs[without]["monitor"][-1]
+    if plain["think_share"]:
+        raise ValueError(f"arm {without!r} ends with thoughts: it does not tell what lines are worth without any.")
+    rows = [["none", "0.0", f"{plain['line_logp']:.1f}", ""]]
+    for name, look in (("the base's", looks[0]), ("after the E-step", looks[-1])):
+        thoughts = (look["line_logp"] - look["return"]) / cost
+        gain = (look["line_logp"] - plain["line_logp"]) / thoughts
+        rows.append([name, f"{thoughts:.1f}", f"{look['line_logp']:.1f}", f"{gain:.1f}"])
+    return table(["thoughts", "a program", "nats of the expert's lines", "nats gained by each"], rows)
 
 
 def stability() -> str:

@@ -22,14 +22,19 @@ import plotly.graph_objects as go
 import study_tables as study
 import tyro
 from cells import RESULTS, ROOT, percent
+from estep_tables import DIED_OUT
 from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
 
 from ra3_lab.explore.figures import dress, styles
-from ra3_lab.explore.findings import arm_label, in_order
+from ra3_lab.explore.findings import arm_label, in_order, join
 from ra3_lab.runs import read_json
+from ra3_lab.study import read_study
 
 FOLDER = ROOT / "docs" / "figures"
 WIDTH = 760
+MANY = 0.2
+"""A share of lines with a thought that shows that an E-step is on its way."""
 LONGER = "tasks longer than those of mid-training"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -97,6 +102,33 @@ def learning() -> go.Figure:
     return _dressed(figure, title, 400)
 
 
+def settings() -> go.Figure:
+    """Share of watched lines with a thought over the E-step, as its cost and the size of an update change."""
+    costs = {"c 0": "0", "ra3": "0.1", "c 0.5": "0.5", "c 2": "2", "c 8": "8"}
+    sizes = {"G 4": "16 x 4", "ra3": "8 x 8", "G 16": "4 x 16"}
+    panels = {"cost of a thought, nats": costs, "programs x latents an update": sizes}
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=list(panels), horizontal_spacing=0.05)
+    legends = ("legend", "legend2")
+    looks = {r["arm"]: r["monitor"] for r in read_study(RESULTS / "ablations") if r["seed"] == 0}
+    for column, arms in enumerate(panels.values(), 1):
+        for arm, (color, marker, dash) in styles(arms).items():
+            x, y = zip(*((look["update"], 100 * look["think_share"]) for look in looks[arm]), strict=True)
+            line, dots = {"color": color, "dash": dash, "width": 2}, {"symbol": marker, "size": 7}
+            about = {"name": arms[arm], "legend": legends[column - 1]}
+            trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=dots, **about)
+            figure.add_trace(trace, row=1, col=column)
+    figure.update_xaxes(title="E-step updates")
+    figure.update_yaxes(title="lines with a thought (%)", rangemode="tozero", col=1)
+    gone = [cost for arm, cost in costs.items() if looks[arm][-1]["think_share"] < DIED_OUT]
+    reached = {arm: [look["update"] for look in looks[arm] if look["think_share"] >= MANY] for arm in sizes}
+    when = [f"{found[0]} updates of {sizes[arm]}" for arm, found in reached.items() if found]
+    dressed = _dressed(figure, f"Thoughts that cost {join(gone)} nats die out; those that cost less stay", 380)
+    dressed.update_layout(title_subtitle_text=f"{MANY:.0%} of lines have one after {join(when)}", margin_t=112)
+    for name, x in zip(legends, (0.46, 0.99), strict=True):  # each in the empty corner of its panel
+        dressed.update_layout({name: {"x": x, "y": 0.08, "xanchor": "right", "yanchor": "bottom", "orientation": "v"}})
+    return dressed
+
+
 def margins() -> go.Figure:
     """RA3's margins over NTP and prior under every condition: each seed faint, their mean bold; a row for each."""
     groups = margin_tables.groups()
@@ -149,6 +181,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
     "mechanism": partial(passes, "mechanism", LONGER),
+    "settings": settings,
     "lengths": lengths,
     "margins": margins,
     "learning": learning,

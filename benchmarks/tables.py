@@ -35,6 +35,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "settings": estep.ablations,
+    "worth": estep.worth,
     "stability": estep.stability,
     "tuning": lambda: study.trials("tuning"),
     "tuning of longer ntp": lambda: study.trials("tuning_ntp"),
