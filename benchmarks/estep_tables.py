@@ -20,21 +20,22 @@ sequences of one, which are told."""
 
 
 def ablations(folder: str = "ablations", usual: str = "ra3") -> str:
-    """Every setting changed by itself: the latents after the E-step, and pass@1 beside that of the usual ones."""
+    """Every setting changed by itself: the latents after the E-step, and pass@1 beside that of the usual ones; of the
+    seeds that every arm was run with."""
     spec = load_spec(folder)
     runs = {(record["arm"], record["seed"]): record for record in read_study(RESULTS / folder)}
     passed = {key: 100 * run["scores"][spec.splits[0]]["pass@1"] for key, run in runs.items()}
+    seeds = [seed for seed in spec.seeds if all((arm.name, seed) in runs for arm in spec.arms)]
     rows = []
     for arm in spec.arms:
-        if seeds := [seed for seed in spec.seeds if (arm.name, seed) in runs and (usual, seed) in runs]:
-            ends = [runs[arm.name, seed]["monitor"][-1] for seed in seeds]
-            ahead = [passed[arm.name, seed] - passed[usual, seed] for seed in seeds]
-            rows.append(
-                ["as it is" if arm.name == usual else arm.name, "" if arm.name == usual else arm.why]
-                + [_all(ends, "f1"), _all(ends, "apt"), told([100 * end["think_share"] for end in ends])]
-                + [told([end["line_logp"] for end in ends]), told([passed[arm.name, seed] for seed in seeds])]
-                + ["" if arm.name == usual else told(ahead, sign="+")]
-            )
+        ends = [runs[arm.name, seed]["monitor"][-1] for seed in seeds]
+        ahead = [passed[arm.name, seed] - passed[usual, seed] for seed in seeds]
+        rows.append(
+            ["as it is" if arm.name == usual else arm.name, "" if arm.name == usual else arm.why]
+            + [_all(ends, "f1"), _all(ends, "apt"), told([100 * end["think_share"] for end in ends])]
+            + [told([end["line_logp"] for end in ends]), told([passed[arm.name, seed] for seed in seeds])]
+            + ["" if arm.name == usual else told(ahead, sign="+")]
+        )
     columns = ["setting", "what is changed", "F1", "apt", "lines with a thought, %", "nats of the expert's lines"]
     return table([*columns, "validation pass@1, %", "points above RA3 as it is"], rows)
 
