@@ -16,6 +16,7 @@ from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.experiment import field_of
 from ra3_lab.explore.compare import read_records
 from ra3_lab.models.load import load_model
+from ra3_lab.runs import held
 from ra3_lab.runs.files import plain
 from ra3_lab.study import (
     StudySpec,
@@ -106,6 +107,13 @@ def test_a_stopped_study_goes_on_where_it_was(finished, tmp_path):
         "arm answer, seed 1 (8 of 8)",
     ]
     assert [r["correct"] for r in again] == [r["correct"] for r in records]
+
+
+def test_two_processes_do_not_run_the_same_arms(finished):
+    out, records = finished
+    with held(out), pytest.raises(FileExistsError, match="in use by another process"):
+        run_study(spec(), out)
+    assert len(run_study(spec(), out)) == len(records)
 
 
 def test_finished_arms_are_not_mixed_with_other_settings(finished):

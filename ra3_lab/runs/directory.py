@@ -376,6 +376,17 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder meanwhile. Raises FileExistsError where one is at it."""
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _is_locked(path: Path) -> bool:
     try:
         import fcntl

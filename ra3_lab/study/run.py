@@ -17,7 +17,7 @@ from ra3_lab.experiment import ArmResult, ExperimentConfig, field_of, pick, run_
 from ra3_lab.models.load import load_model, located, save_model
 from ra3_lab.records import weights_digest
 from ra3_lab.resources import embedded_model_dir
-from ra3_lab.runs import JsonLines, read_jsonl, write_json
+from ra3_lab.runs import JsonLines, held, read_jsonl, write_json
 from ra3_lab.runs.files import made_directory, plain
 from ra3_lab.runs.provenance import versions
 from ra3_lab.study.spec import ArmSpec, StudySpec
@@ -32,15 +32,20 @@ def run_study(
 
     `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
     an arm of this name that was run with other settings or from other weights (a base trained anew at its place), or
-    whose model was to be kept and is not there, or where a split has fewer tasks than asked for, and FileNotFoundError
-    for an arm's model directory that is not there.
+    whose model was to be kept and is not there, or where a split has fewer tasks than asked for, FileNotFoundError
+    for an arm's model directory that is not there, and FileExistsError where another process is at `out`.
     """
     for arm in spec.arms:  # what is missing shows before anything is trained
         located(arm.model)
     for arm in {arm.corpus: arm for arm in spec.arms}.values():
         field_of(spec.experiment(arm, spec.seeds[0]))
-    path = made_directory(out) / RECORDS
-    records = read_study(out)
+    with held(made_directory(out)):
+        return _run_arms(spec, out, say, keep_models)
+
+
+def _run_arms(spec: StudySpec, out: Path, say: Callable[[str], None], keep_models: bool) -> list[dict[str, Any]]:
+    """`run_study`, once everything that it needs is there and nobody else is at `out`."""
+    path, records = out / RECORDS, read_study(out)
     done = {(record["arm"], record["seed"]): record for record in records}
     append = JsonLines(path)
     wanted = [(arm, seed) for seed in spec.seeds for arm in spec.arms]
