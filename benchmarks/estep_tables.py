@@ -20,14 +20,14 @@ sequences of one, which are told."""
 
 
 def ablations(folder: str = "ablations", usual: str = "ra3") -> str:
-    """Every setting changed by itself: the latents after the E-step, and pass@1 beside that of the usual ones; of the
-    seeds that every arm was run with."""
+    """Every setting changed by itself: the latents after the E-step, and pass@1 beside that of the usual ones at the
+    same seeds: means, and every seed's in brackets."""
     spec = load_spec(folder)
     runs = {(record["arm"], record["seed"]): record for record in read_study(RESULTS / folder)}
     passed = {key: 100 * run["scores"][spec.splits[0]]["pass@1"] for key, run in runs.items()}
-    seeds = [seed for seed in spec.seeds if all((arm.name, seed) in runs for arm in spec.arms)]
     rows = []
     for arm in spec.arms:
+        seeds = [seed for seed in spec.seeds if (arm.name, seed) in runs and (usual, seed) in runs]
         ends = [runs[arm.name, seed]["monitor"][-1] for seed in seeds]
         ahead = [passed[arm.name, seed] - passed[usual, seed] for seed in seeds]
         rows.append(
