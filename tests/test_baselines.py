@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from ra3_lab.experiment import true_trace
 from ra3_lab.midtrain.baselines import annotated, change_latents, one_action, resampled
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStepConfig, score_traces
 from ra3_lab.midtrain.mstep import MStepConfig
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.rollout import LatentSampling, sample_latents
+from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.trace import Trace, annotate, strip
 
 CORPUS = [
@@ -53,6 +55,17 @@ def test_a_change_keeps_code_and_number_of_thoughts(change):
     assert all(t.offered[line] for t in changed for line in t.thought_lines)
     if change != "filler":
         assert words(changed) == words(ANNOTATED * 4)
+
+
+def test_moved_thoughts_may_come_back_to_their_line():
+    """As the pages say: a quarter land where a thought was, one in seven where it was itself (true thoughts)."""
+    before = [true_trace(task) for task in load_split("expert")]
+    after = change_latents(before, "moved", rng())
+    places = [
+        (a, b) for x, y in zip(before, after, strict=True) for a, b in zip(x.latents, y.latents, strict=True) if b
+    ]
+    assert np.mean([a is not None for a, _ in places]) == pytest.approx(0.26, abs=0.01)
+    assert np.mean([a == b for a, b in places]) == pytest.approx(1 / 7, abs=0.01)
 
 
 def test_each_change_takes_away_one_thing():
