@@ -23,8 +23,9 @@ from ra3_lab.midtrain.baselines import one_action
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import in_hindsight, score_traces
 from ra3_lab.models.engines.interface import engine_of
+from ra3_lab.models.generation import Sampling
 from ra3_lab.models.rollout import LatentSampling, Rollout, sample_latents
-from ra3_lab.models.sampling import VALIDATING, WATCHING
+from ra3_lab.models.sampling import VALIDATING, WATCHING, check_seed
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import Task, load_split
@@ -57,6 +58,10 @@ class ExperimentConfig:
     """Expert programs held out of training on which q is watched and segmentation is measured."""
     corpus: int | None = None
     """Number of expert programs to train on; None for all but the monitored ones."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        Sampling(self.temperature)  # which says itself what it does not take
 
 
 def arm_config(config: ExperimentConfig, arm: str) -> MidtrainConfig:

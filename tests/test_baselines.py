@@ -95,6 +95,7 @@ def test_noise_spoils_its_share_of_an_annotators_thoughts():
 def test_resampling_draws_by_likelihood(tiny_thinker, small_tokenizer):
     """Against weights computed here, over many seeds: the share of each of three draws."""
     trace, how, cost = CORPUS[1], LatentSampling(1.0, 4), 2.0
+    config = EStepConfig(group=3, cost=cost, longest_thought=4)
     expected, seen, count = 0.0, 0, 60
     for seed in range(count):
         drawn = sample_latents(Decoder(tiny_thinker), small_tokenizer, [trace] * 3, how, seed, 5)
@@ -102,7 +103,7 @@ def test_resampling_draws_by_likelihood(tiny_thinker, small_tokenizer):
         value = (scored.line.sum(1) - cost * scored.thought.sum(1)).double()
         best = int(value.argmax())
         expected += float(value.softmax(0)[best])
-        (kept,) = resampled(tiny_thinker, small_tokenizer, [trace], 3, cost, 1.0, 4, "fp32", seed, 5)
+        (kept,) = resampled(tiny_thinker, small_tokenizer, [trace], config, 1.0, "fp32", seed, 5)
         assert kept in [r.trace for r in drawn]
         seen += kept == drawn[best].trace
     assert abs(seen - expected) < 3 * np.sqrt(count) / 2

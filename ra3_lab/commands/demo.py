@@ -37,11 +37,12 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
     from ra3_lab.runs import fresh_directory, narrator, write_json
 
     use_threads(threads)
+    config = demo_experiment(seed)
     fresh_directory(out)
     with narrator() as say:
         say("loading the embedded model")
         model, tokenizer = load_model("embedded", "cpu")
-        result = run_experiment(demo_experiment(seed), model, tokenizer, say)
+        result = run_experiment(config, model, tokenizer, say)
         starts = {arm: result.arms[arm].trained for arm in STARTS}
         runs = [_rlvr(arm, start.model, tokenizer, seed, say) for arm, start in starts.items() if start is not None]
     record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}", "rlvr_runs": runs}

@@ -27,10 +27,10 @@ def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
     from ra3_lab.runs import made_directory, narrator
 
     use_threads(threads)
-    folder = data_dir() / "records" if out is None else out
-    made_directory(folder)  # said now where it cannot be
     config = RecordingConfig()
     config = replace(config, midtrain=replace(config.midtrain, seed=seed, precision="fp32"))
+    folder = data_dir() / "records" if out is None else out
+    made_directory(folder)  # said now where it cannot be
     with narrator() as say:
         model, tokenizer = load_model("embedded", "cpu")
         record = record_em(config, model, tokenizer, say)

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ra3_lab.midtrain.estep import score_traces
+from ra3_lab.midtrain.estep import EStepConfig, score_traces
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer
@@ -105,27 +105,25 @@ def resampled(
     model: Any,
     tokenizer: LineTokenizer,
     traces: Sequence[Trace],
-    draws: int,
-    cost: float,
+    config: EStepConfig,
     temperature: float,
-    longest_thought: int,
     precision: str,
     seed: int,
     update: int,
-    engine: str = "auto",
-    tokens_at_once: int = 8_192,
 ) -> list[Trace]:
-    """Of `draws` latent sequences a program, all from the model itself, one drawn with weight
-    exp(sum_t log p(a_t | s_t, z_t) - cost * thoughts): from the model's prior over latents to its posterior by
+    """Of `config.group` latent sequences a program, all from the model itself, one drawn with weight
+    exp(sum_t log p(a_t | s_t, z_t) - config.cost * thoughts): from the model's prior over latents to its posterior by
     sampling/importance resampling (Rubin 1987).
 
     Nothing is trained: what RL does in RA3's E-step, luck does here. With one draw it is the prior.
     """
+    draws = config.group
     repeated = [trace for trace in traces for _ in range(draws)]
-    how = LatentSampling(temperature, longest_thought)
-    rollouts = sample_latents(engine_of(model, precision, engine), tokenizer, repeated, how, seed, update)
-    scored = score_traces(model, [r.encode(tokenizer) for r in rollouts], tokenizer, tokens_at_once, precision)
-    weight = (scored.line.sum(1) - cost * scored.thought.sum(1)).double().numpy().reshape(len(traces), draws)
+    how = LatentSampling(temperature, config.longest_thought)
+    rollouts = sample_latents(engine_of(model, precision, config.engine), tokenizer, repeated, how, seed, update)
+    encoded = [rollout.encode(tokenizer) for rollout in rollouts]
+    scored = score_traces(model, encoded, tokenizer, config.tokens_at_once, precision)
+    weight = (scored.line.sum(1) - config.cost * scored.thought.sum(1)).double().numpy().reshape(len(traces), draws)
     weight = np.exp(weight - weight.max(1, keepdims=True))
     rng = np.random.default_rng([seed, update, 0x5A])
     kept = [rng.choice(draws, p=row / row.sum()) for row in weight]

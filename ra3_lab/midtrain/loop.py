@@ -143,22 +143,12 @@ class EMLoop:
         none for NTP."""
         config, update = self.config, INFUSING + self.round
         source = self.q if self.plan[self.round][0] else self.pi if config.method == "resampled" else self.base
-        draw = (config.infuse_temperature, config.estep.longest_thought, config.precision, config.seed)
+        temperature, precision, seed = config.infuse_temperature, config.precision, config.seed
         if config.method == "resampled":
-            estep = config.estep
             return from_first(  # one generator keeps latents for all programs: not shared
-                lambda: resampled(
-                    source,
-                    self.tokenizer,
-                    visits,
-                    estep.group,
-                    estep.cost,
-                    *draw,
-                    update=update,
-                    engine=estep.engine,
-                    tokens_at_once=estep.tokens_at_once,
-                )
+                lambda: resampled(source, self.tokenizer, visits, config.estep, temperature, precision, seed, update)
             )
+        draw = (temperature, config.estep.longest_thought, precision, seed)
         drawn = infuse(source, self.tokenizer, visits, *draw, self.round, config.estep.engine)
         if config.method == "ra3" and config.estep.hindsight:
             drawn = [explain_before(trace) for trace in drawn]

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from ra3_lab.models.load import Precision, autocast
 from ra3_lab.models.packed import onednn
+from ra3_lab.models.sampling import check_seed
 from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
 from ra3_lab.pretrain.corpus import CorpusConfig, pipeline_traces
 from ra3_lab.pretrain.stream import Stream, collate
@@ -73,6 +74,9 @@ class PretrainConfig:
     """Updates between two checkpoints; each replaces the last."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     """What is trained on."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def new_model(config: PretrainConfig, tokenizer: LineTokenizer) -> Any:

@@ -24,8 +24,6 @@ from ra3_lab.config import load_config, read_settings
 from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.experiment import ExperimentConfig
 from ra3_lab.midtrain.em import MidtrainConfig
-from ra3_lab.models.generation import Sampling
-from ra3_lab.models.sampling import check_seed
 from ra3_lab.resources import data_dir
 from ra3_lab.runs import check_schema
 
@@ -85,9 +83,6 @@ class StudySpec:
             raise ValueError("a study needs at least one arm and one seed.")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)}: every seed once; the same seed gives the same run.")
-        for seed in self.seeds:
-            check_seed(seed)
-        Sampling(self.temperature)  # which says itself what it does not take
         if self.samples < 1:
             raise ValueError(f"samples={self.samples}: programs sampled per task, at least 1.")
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -97,8 +92,9 @@ class StudySpec:
             unknown = [name for pair in self.pairs for name in pair if name not in names]
             if unknown:
                 raise ValueError(f"pairs name an arm {unknown[0]!r} that is not in the study; there are {names}.")
-        for arm in self.arms:
-            self.settings(arm, self.seeds[0])  # a wrong field shows before anything is trained
+        for arm in self.arms:  # a wrong value shows before anything is trained
+            for seed in self.seeds:
+                self.experiment(arm, seed)
 
     def settings(self, arm: ArmSpec, seed: int) -> MidtrainConfig | None:
         """The arm's mid-training settings at this seed; None for the base. Raises ValueError for an unknown field."""
