@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from course_class import NAME, SECRET, cell, hand_in, notebook, only_tiny, with_answer
 
-from ra3_lab.course import report, results
+from ra3_lab.course import entered, report, results
 from ra3_lab.course.grade import Grader, grade_all, grader, hidden, read_journal
 from ra3_lab.course.submissions import find
 
@@ -171,35 +171,35 @@ def test_links_are_not_followed(tmp_path):
 def test_a_roster_in_another_encoding_is_named(tmp_path):
     (tmp_path / "class.csv").write_bytes("student,group\nMüller,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"class\.csv is not UTF-8 text .*: save the roster as UTF-8"):
-        results.read_roster(tmp_path / "class.csv")
+        entered.read_roster(tmp_path / "class.csv")
     (tmp_path / "class.csv").write_text("\ufeffstudent,group\nMüller,1\n", encoding="utf-8")
-    assert results.read_roster(tmp_path / "class.csv") == ["Müller"]
+    assert entered.read_roster(tmp_path / "class.csv") == ["Müller"]
 
 
 @pytest.mark.parametrize("text", ["Username,Group\nada,1\n", 'name;group\n"ada";1\n', "\nada\t1\n", "ada\n"])
 def test_a_roster_is_read_with_any_head_and_separator(tmp_path, text):
     (tmp_path / "class.csv").write_text(text)
-    assert results.read_roster(tmp_path / "class.csv") == ["ada"]
+    assert entered.read_roster(tmp_path / "class.csv") == ["ada"]
 
 
 def test_a_roster_of_other_names_is_told_about(tmp_path):
     for student in ("ada", "bob"):
         hand_in(tmp_path, student, notebook())
     found, _ = find(tmp_path)
-    assert results.compare_roster(["ada", "bob", "cyd", "dan"], found) == []
-    (note,) = results.compare_roster(["ada", "x1", "x2", "x3", "x4"], found)
+    assert entered.compare_roster(["ada", "bob", "cyd", "dan"], found) == []
+    (note,) = entered.compare_roster(["ada", "x1", "x2", "x3", "x4"], found)
     assert note == "4 of 5 names of the roster are no submission's: 'x1', 'x2', 'x3', ..."
     with pytest.raises(ValueError, match=r"\('x1'\) is a submission's \('ada', 'bob'\): its first column must"):
-        results.compare_roster(["x1"], found)
-    assert results.compare_roster(["x1"], []) == []  # nobody has handed in yet
+        entered.compare_roster(["x1"], found)
+    assert entered.compare_roster(["x1"], []) == []  # nobody has handed in yet
 
 
 def test_missing_and_late_are_told(tmp_path, sandbox):
     path = hand_in(tmp_path, "ada", with_answer(GOOD))
     os.utime(path, (datetime(2027, 3, 2, 1).timestamp(),) * 2)
     found, _ = find(tmp_path)
-    records = [sandbox.grade(one) for one in results.with_missing(found, ["bob"], [])]
-    assert len(results.with_missing(found, [], [])) == 1  # without a roster nobody is missing
+    records = [sandbox.grade(one) for one in entered.with_missing(found, ["bob"], [])]
+    assert len(entered.with_missing(found, [], [])) == 1  # without a roster nobody is missing
     out, course = tmp_path / "grades.csv", tmp_path / "course"
     course.mkdir()
     results.write(records, out, course, SECRET, datetime(2027, 3, 2), names=True)

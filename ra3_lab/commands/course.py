@@ -245,6 +245,7 @@ def _check(action: Check) -> tuple[int, dict[str, Any]]:
 def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     from datetime import datetime
 
+    from ra3_lab.course import entered
     from ra3_lab.course import results as files
     from ra3_lab.course import secret as secrets
     from ra3_lab.course.grade import grade_all
@@ -259,11 +260,11 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
     for name in action.assignment:
         assignment(name)
     found, notes = find(action.submissions)
-    roster = files.read_roster(action.roster) if action.roster else []
-    notes += files.compare_roster(roster, found)
+    roster = entered.read_roster(action.roster) if action.roster else []
+    notes += entered.compare_roster(roster, found)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    wanted = files.with_missing(found, roster, action.assignment)
+    wanted = entered.with_missing(found, roster, action.assignment)
     if not wanted:
         raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
     with narrator() as say:
