@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,9 @@ from ra3_lab.study import load_spec, read_study, spec_names
 
 DIED_OUT = 0.02
 """An E-step that ends with thoughts before a smaller share of lines has lost them."""
+
+FEW = 0.1
+"""One that ends with thoughts before a smaller share has faltered."""
 
 FREE = ("updates", "engine", "tokens_at_once", "programs", "group")
 """Settings that may differ among the E-steps that are counted: those that change no update, and the programs and latent
@@ -61,18 +65,31 @@ def worth(folder: str = "ablations", usual: str = "ra3", without: str = "c 8") -
     return table(["thoughts", "a program", "nats of the expert's lines", "nats gained by each"], rows)
 
 
+def rounds(folder: str = "ablations", arms: Sequence[str] = ("ra3", "2 rounds", "4 rounds")) -> str:
+    """How apt the thoughts of each E-step are when its M-step begins, where they are spread over rounds; one seed."""
+    runs = {record["arm"]: record for record in read_study(RESULTS / folder) if record["seed"] == 0}
+    rows = []
+    for arm in arms:
+        last = {look["round"]: look for look in runs[arm]["monitor"]}
+        (scores,) = runs[arm]["scores"].values()
+        rows.append([str(len(last)), ", ".join(f"{look['apt']:.2f}" for look in last.values())])
+        rows[-1].append(f"{100 * scores['pass@1']:.1f}")
+    return table(["rounds", "apt at the end of each E-step", "validation pass@1, %"], rows)
+
+
 def stability() -> str:
     """Every recorded E-step with the usual settings by base, expert programs and size of an update: does thinking
     stay?"""
     rows = []
     for condition, shares in first_rounds().items():
         before, after = ([looks[end] for looks in shares.values()] for end in (0, -1))
-        died = sorted(seed for seed, looks in shares.items() if looks[-1] < DIED_OUT)
+        under = [sorted(seed for seed, looks in shares.items() if looks[-1] < limit) for limit in (DIED_OUT, FEW)]
         rows.append(
-            [*condition, str(len(shares)), str(len(died)), ", ".join(map(str, died))]
+            [*condition, str(len(shares))]
+            + [f"{len(seeds)} (seeds {', '.join(map(str, seeds))})" if seeds else "0" for seeds in under]
             + [f"{100 * min(values):.1f} to {100 * max(values):.1f}" for values in (before, after)]
         )
-    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", "their seeds"]
+    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", f"ended under {FEW:.0%}"]
     return table([*columns, "lines with a thought before, %", "after, %"], rows)
 
 

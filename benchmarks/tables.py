@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "settings": estep.ablations,
     "worth": estep.worth,
+    "rounds": estep.rounds,
     "stability": estep.stability,
     "tuning": lambda: study.trials("tuning"),
     "tuning of longer ntp": lambda: study.trials("tuning_ntp"),
