@@ -86,10 +86,10 @@ def stability() -> str:
         under = [sorted(seed for seed, looks in shares.items() if looks[-1] < limit) for limit in (DIED_OUT, FEW)]
         rows.append(
             [*condition, str(len(shares))]
-            + [f"{len(seeds)} (seeds {', '.join(map(str, seeds))})" if seeds else "0" for seeds in under]
+            + [f"{len(seeds)} (seed {', '.join(map(str, seeds))})" if seeds else "0" for seeds in under]
             + [f"{100 * min(values):.1f} to {100 * max(values):.1f}" for values in (before, after)]
         )
-    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", f"ended under {FEW:.0%}"]
+    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", f"ended under {100 * FEW:.0f} %"]
     return table([*columns, "lines with a thought before, %", "after, %"], rows)
 
 
