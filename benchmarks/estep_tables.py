@@ -89,7 +89,14 @@ def stability() -> str:
             + [f"{len(seeds)} (seed {', '.join(map(str, seeds))})" if seeds else "0" for seeds in under]
             + [f"{100 * min(values):.1f} to {100 * max(values):.1f}" for values in (before, after)]
         )
-    columns = ["base", "expert programs", "an update", "E-steps", "ended without thoughts", f"ended under {100 * FEW:.0f} %"]
+    columns = [
+        "base",
+        "expert programs",
+        "an update",
+        "E-steps",
+        "ended without thoughts",
+        f"ended under {100 * FEW:.0f} %",
+    ]
     return table([*columns, "lines with a thought before, %", "after, %"], rows)
 
 
