@@ -17,15 +17,14 @@ import tyro
 from ra3_lab.evaluate.latents import evaluate_latents, trace_of
 from ra3_lab.evaluate.likelihood import k_sample_bound
 from ra3_lab.experiment import versions
-from ra3_lab.midtrain.em import midtrain
+from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.models.load import load_model
-from ra3_lab.presets import demo_experiment
 from ra3_lab.runs import narrator, write_json
 from ra3_lab.tasks.pipelines import load_split
 
 
 def main(out: Path, costs: tuple[float, ...] = (0.05, 1.0, 20.0), seed: int = 0, threads: int = 2) -> None:
-    """Train RA3 at several costs beside NTP, with the demo's budget.
+    """Train RA3 at several costs beside NTP, with the default budget.
 
     Args:
         out: JSON file to write.
@@ -35,11 +34,11 @@ def main(out: Path, costs: tuple[float, ...] = (0.05, 1.0, 20.0), seed: int = 0,
     """
     torch.set_num_threads(threads)
     model, tokenizer = load_model("embedded", "cpu")
-    experiment = demo_experiment(seed)
+    settings = MidtrainConfig(seed=seed)
     expert = load_split("expert")
     held_out, corpus = expert[:48], [trace_of(task) for task in expert[48:]]
     # Equal M-step updates here, so that the only difference left is what q does.
-    plain = replace(experiment.midtrain, method="ntp", estep=replace(experiment.midtrain.estep, updates=0))
+    plain = replace(settings, method="ntp", estep=replace(settings.estep, updates=0))
 
     def held_out_nats(trained: object) -> float:
         traces = [trace_of(task) for task in held_out]
@@ -50,7 +49,7 @@ def main(out: Path, costs: tuple[float, ...] = (0.05, 1.0, 20.0), seed: int = 0,
         say(f"ntp: {ntp:.3f} nats per program")
         rows = []
         for cost in costs:
-            config = replace(experiment.midtrain, method="ra3", estep=replace(experiment.midtrain.estep, cost=cost))
+            config = replace(settings, method="ra3", estep=replace(settings.estep, cost=cost))
             result = midtrain(config, model, tokenizer, corpus)
             found, _ = evaluate_latents(result.q, tokenizer, held_out, seed)
             gap = held_out_nats(result.model) - ntp

@@ -28,9 +28,11 @@ from cells import table as cells_table
 
 from ra3_lab.evaluate.passk import paired_difference_ci
 from ra3_lab.experiment import ExperimentConfig, Field, arm_config, field_of, run_arm
+from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.midtrain.estep import EStepConfig
+from ra3_lab.midtrain.mstep import MStepConfig
 from ra3_lab.models.load import load_model
 from ra3_lab.models.variants import Variant
-from ra3_lab.presets import demo_experiment
 from ra3_lab.runs import read_json, write_json
 from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import SPLITS, WorldConfig, load_split, make_tasks
@@ -53,14 +55,15 @@ def file_of(out: Path, name: str, method: str, what: str) -> Path:
 
 
 def settings(arguments: argparse.Namespace, variant: Variant, seed: int, rate: float) -> ExperimentConfig:
-    """The demo's experiment with this variant, seed and learning rate, at the sizes asked for."""
-    base = demo_experiment(seed)
-    given = base.midtrain
-    updates = arguments.estep or given.estep.updates
-    estep = replace(given.estep, updates=updates, learning_rate=rate * arguments.estep_share)
-    mstep = replace(given.mstep, updates=arguments.mstep or given.mstep.updates, learning_rate=rate)
-    midtrain = replace(given, variant=variant, estep=estep, mstep=mstep, precision="fp32", rounds=arguments.rounds)
-    return replace(base, midtrain=midtrain, tasks=arguments.tasks, validation_tasks=arguments.validation)
+    """One comparison with this variant, seed and learning rate, at the sizes asked for."""
+    estep = EStepConfig(arguments.estep, programs=8, group=5, learning_rate=rate * arguments.estep_share)
+    mstep = MStepConfig(arguments.mstep, learning_rate=rate)
+    midtrain = MidtrainConfig(
+        rounds=arguments.rounds, evaluate_every=32, variant=variant, precision="fp32", estep=estep, mstep=mstep
+    )
+    return ExperimentConfig(
+        seed, midtrain=midtrain, tasks=arguments.tasks, validation_tasks=arguments.validation, samples=4
+    )
 
 
 def tasks_of(config: ExperimentConfig) -> Field:
@@ -202,8 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tune", action="store_true", help="run the trials instead of the arms")
     parser.add_argument("--tasks", type=int, default=64, help="tasks to score on, of either kind")
     parser.add_argument("--validation", type=int, default=30, help="validation tasks")
-    parser.add_argument("--estep", type=int, help="E-step updates; default: those of the demo")
-    parser.add_argument("--mstep", type=int, help="M-step updates; default: those of the demo")
+    parser.add_argument("--estep", type=int, default=32, help="E-step updates")
+    parser.add_argument("--mstep", type=int, default=64, help="M-step updates")
     parser.add_argument("--rounds", type=int, default=2, help="EM rounds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the table's record to this file; nothing is run")

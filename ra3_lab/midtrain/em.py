@@ -46,7 +46,7 @@ class MidtrainConfig:
     by likelihood)."""
     seed: int = 0
     """Seed of sampling, data order and adapters."""
-    rounds: int = 3
+    rounds: int = 1
     """EM rounds; updates of both steps are spread evenly over them."""
     infuse_temperature: float = 0.5
     """Temperature at which the M-step's latents are sampled."""

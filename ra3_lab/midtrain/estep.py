@@ -48,11 +48,11 @@ from ra3_lab.trace import Trace, annotate
 class EStepConfig:
     """RL on the latents."""
 
-    updates: int = 20
+    updates: int = 36
     """Updates in all, over every round."""
-    programs: int = 8
+    programs: int = 16
     """Expert programs per update (P)."""
-    group: int = 8
+    group: int = 4
     """Latent sequences per program (G)."""
     temperature: float = 0.5
     """Temperature of q: latents are drawn, and their probabilities taken, from its logits divided by this."""

@@ -27,7 +27,7 @@ from ra3_lab.models.tokenizer import PROMPT, Encoded, LineTokenizer
 class MStepConfig:
     """Fine-tuning on annotated (or plain) expert code."""
 
-    updates: int = 120
+    updates: int = 80
     """Updates in all, over every round."""
     programs: int = 16
     """Expert programs per update."""
