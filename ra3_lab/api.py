@@ -138,7 +138,7 @@ def em(
 
     >>> model, tokenizer = load_model("embedded", "cpu")
     >>> short = MidtrainConfig(
-    ...     rounds=1, estep=EStepConfig(updates=1, programs=1, group=2), mstep=MStepConfig(updates=2, programs=2))
+    ...     estep=EStepConfig(updates=1, programs=1, group=2), mstep=MStepConfig(updates=2, programs=2))
     >>> result = em(model, tokenizer, load_traces("pipelines")[:4], short)
     >>> [record["stage"] for record in result.history]
     ['estep', 'mstep', 'mstep']
@@ -182,7 +182,7 @@ def ntp(
     settings and errors are those of `em`.
 
     >>> model, tokenizer = load_model("embedded", "cpu")
-    >>> config = MidtrainConfig(rounds=1, estep=EStepConfig(updates=1), mstep=MStepConfig(updates=2, programs=2))
+    >>> config = MidtrainConfig(estep=EStepConfig(updates=1), mstep=MStepConfig(updates=2, programs=2))
     >>> ntp(model, tokenizer, load_traces("pipelines")[:4], config).updates
     3
     """

@@ -101,11 +101,13 @@ def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
                 hovertemplate="%{y:.2f}" if scale == 1 else "%{y:.1f} %",
             )
             figure.add_trace(trace, row=panel, col=1)
-    for update in _round_starts(watched or trained):
+    starts = _round_starts(watched or trained)
+    for update in starts:
         figure.add_vline(x=update, line={"color": TEXT, "width": 1, "dash": "dot"})
     figure.update_yaxes(title="return (nats)", row=1, col=1)
     figure.update_yaxes(title="F1 and share (%)", range=[0, 104], row=2, col=1)
-    figure.update_xaxes(title="E-step updates (dotted line: M-step, new round)", row=2, col=1)
+    title = "E-step updates" + (" (dotted line: M-step, new round)" if starts else "")
+    figure.update_xaxes(title=title, row=2, col=1)
     return dress(figure, twin.title, 540)
 
 
