@@ -36,9 +36,7 @@ class RecordingConfig:
     """A short run and how it is watched."""
 
     midtrain: MidtrainConfig = field(
-        default_factory=lambda: MidtrainConfig(
-            rounds=2, estep=EStepConfig(updates=20, programs=8, group=6), mstep=MStepConfig(updates=40, programs=16)
-        )
+        default_factory=lambda: MidtrainConfig(rounds=2, estep=EStepConfig(updates=20), mstep=MStepConfig(updates=40))
     )
     """Settings of the ra3 run; ntp gets the same number of updates."""
     watched: int = 24

@@ -9,7 +9,7 @@ from ra3_lab.threads import use_threads
 
 
 def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
-    """Record a short, closely watched RA3 run of the embedded model (under 3 CPU minutes).
+    """Record a short, closely watched RA3 run of the embedded model (under 4 CPU minutes).
 
     Writes em.json to OUT. This is the one command that overwrites: what it writes follows from model, code and seed.
 
