@@ -95,8 +95,8 @@ timeline
 # ## 6 · The M-step: learn from the annotated code
 #
 # The thoughts are written into all expert programs, and the model is trained on the result by next-token prediction.
-# Then the E-step starts again. The plain alternative, next-token prediction on the code without thoughts (NTP), gets
-# as many updates. (Notebook 06.)
+# In a further round the E-step starts again from there; this run has two, the default is one. The plain alternative,
+# next-token prediction on the code without thoughts (NTP), gets as many updates. (Notebook 06.)
 
 # %%
 from ra3_lab.explore.compare import run_comparison

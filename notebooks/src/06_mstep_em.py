@@ -133,6 +133,9 @@ for look in run["looks"]:
 # thoughts and unlearns to think. Which is better at the end is decided by running programs on tests, in notebook 07 and
 # in the README's table, not by any loss.
 #
+# How many rounds? With the same updates in all, two passed about as many programs as one in the study's ablations (one
+# seed), four far fewer: their first M-steps learn from thoughts that are not ready. So the default is one round.
+#
 # ## What to remember
 #
 # 1. The M-step is next-token prediction; only the text differs between the arms.
