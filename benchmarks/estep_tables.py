@@ -50,19 +50,21 @@ def _all(ends: list[dict[str, Any]], key: str) -> str:
     return "" if None in values else told(values, digits=2)
 
 
-def worth(folder: str = "ablations", usual: str = "ra3", without: str = "c 8") -> str:
-    """What a thought adds to the expert's lines on the watched programs, before the E-step and after it; one seed."""
-    runs = {record["arm"]: record for record in read_study(RESULTS / folder) if record["seed"] == 0}
-    cost, looks = runs[usual]["made_by"]["config"]["midtrain"]["estep"]["cost"], runs[usual]["monitor"]
-    plain = runs[without]["monitor"][-1]
+def worth(folder: str = "mechanism", usual: str = "ra3", without: tuple[str, str] = ("ablations", "c 8")) -> str:
+    """What a thought adds to the expert's lines on the watched programs, before the E-step and after it, seed by seed.
+    `without` names a study and an arm that ends without thoughts: the same lines with none before them."""
+    plain = next(run["monitor"][-1] for run in read_study(RESULTS / without[0]) if run["arm"] == without[1])
     if plain["think_share"]:
-        raise ValueError(f"arm {without!r} ends with thoughts: it does not tell what lines are worth without any.")
-    rows = [["none", "0.0", f"{plain['line_logp']:.1f}", ""]]
-    for name, look in (("the base's", looks[0]), ("after the E-step", looks[-1])):
-        thoughts = (look["line_logp"] - look["return"]) / cost
-        gain = (look["line_logp"] - plain["line_logp"]) / thoughts
-        rows.append([name, f"{thoughts:.1f}", f"{look['line_logp']:.1f}", f"{gain:.1f}"])
-    return table(["thoughts", "a program", "nats of the expert's lines", "nats gained by each"], rows)
+        raise ValueError(f"arm {without[1]!r} ends with thoughts: it does not tell what lines are worth without any.")
+    rows = [["none", "", "0.0", f"{plain['line_logp']:.1f}", ""]]
+    runs = {record["seed"]: record for record in read_study(RESULTS / folder) if record["arm"] == usual}
+    for name, when in (("the base's", 0), ("after the E-step", -1)):
+        for seed, run in sorted(runs.items()):
+            look, cost = run["monitor"][when], run["made_by"]["config"]["midtrain"]["estep"]["cost"]
+            thoughts = (look["line_logp"] - look["return"]) / cost
+            gain = (look["line_logp"] - plain["line_logp"]) / thoughts
+            rows.append([name, str(seed), f"{thoughts:.1f}", f"{look['line_logp']:.1f}", f"{gain:.1f}"])
+    return table(["thoughts", "seed", "a program", "nats of the expert's lines", "nats gained by each"], rows)
 
 
 def rounds(folder: str = "ablations", arms: Sequence[str] = ("ra3", "2 rounds", "4 rounds")) -> str:

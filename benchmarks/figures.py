@@ -103,27 +103,38 @@ def learning() -> go.Figure:
 
 
 def settings() -> go.Figure:
-    """Share of watched lines with a thought over the E-step, as its cost and the size of an update change."""
+    """Share of watched lines with a thought over the E-step, as its cost and the size of an update change: the first
+    seed, and faint, where they were run, the others."""
     costs = {"c 0": "0", "ra3": "0.1", "c 0.5": "0.5", "c 2": "2", "c 8": "8"}
     sizes = {"G 4": "16 x 4", "ra3": "8 x 8", "G 16": "4 x 16"}
     panels = {"cost of a thought, nats": costs, "programs x latents an update": sizes}
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, subplot_titles=list(panels), horizontal_spacing=0.05)
     legends = ("legend", "legend2")
-    looks = {r["arm"]: r["monitor"] for r in read_study(RESULTS / "ablations") if r["seed"] == 0}
+    looks: dict[str, dict[int, list[dict]]] = {}
+    for record in read_study(RESULTS / "ablations"):
+        looks.setdefault(record["arm"], {})[record["seed"]] = record["monitor"]
     for column, arms in enumerate(panels.values(), 1):
         for arm, (color, marker, dash) in styles(arms).items():
-            x, y = zip(*((look["update"], 100 * look["think_share"]) for look in looks[arm]), strict=True)
-            line, dots = {"color": color, "dash": dash, "width": 2}, {"symbol": marker, "size": 7}
-            about = {"name": arms[arm], "legend": legends[column - 1]}
-            trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=dots, **about)
-            figure.add_trace(trace, row=1, col=column)
+            for seed, run in looks[arm].items():
+                x, y = zip(*((look["update"], 100 * look["think_share"]) for look in run), strict=True)
+                line, dots = {"color": color, "dash": dash, "width": 2}, {"symbol": marker, "size": 7}
+                about = {"name": arms[arm], "legend": legends[column - 1], "showlegend": seed == 0}
+                about["opacity"] = 0.35 if seed else 1
+                trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=dots, **about)
+                figure.add_trace(trace, row=1, col=column)
     figure.update_xaxes(title="E-step updates")
     figure.update_yaxes(title="lines with a thought (%)", rangemode="tozero", col=1)
-    gone = [cost for arm, cost in costs.items() if looks[arm][-1]["think_share"] < DIED_OUT]
-    reached = {arm: [look["update"] for look in looks[arm] if look["think_share"] >= MANY] for arm in sizes}
-    when = [f"{found[0]} updates of {sizes[arm]}" for arm, found in reached.items() if found]
+    gone = [
+        cost for arm, cost in costs.items() if all(run[-1]["think_share"] < DIED_OUT for run in looks[arm].values())
+    ]
+    when = []
+    for arm, size in sizes.items():
+        reached = [[look["update"] for look in run if look["think_share"] >= MANY] for run in looks[arm].values()]
+        first = [str(updates[0]) if updates else "never" for updates in reached]
+        when.append(f"{' and '.join(first)} ({size})")
     dressed = _dressed(figure, f"Thoughts that cost {join(gone)} nats die out; those that cost less stay", 380)
-    dressed.update_layout(title_subtitle_text=f"{MANY:.0%} of lines have one after {join(when)}", margin_t=112)
+    told = f"{MANY:.0%} of lines have one after so many updates: {', '.join(when)}; faint: seed 1"
+    dressed.update_layout(title_subtitle_text=told, margin_t=112)
     for name, x in zip(legends, (0.46, 0.99), strict=True):  # each in the empty corner of its panel
         dressed.update_layout({name: {"x": x, "y": 0.08, "xanchor": "right", "yanchor": "bottom", "orientation": "v"}})
     return dressed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from cells import RESULTS, percent, table
+from cells import RESULTS, percent, table, told
 from rlvr_tables import held_out
 
 from ra3_lab.evaluate.passk import paired_difference_ci
@@ -130,16 +130,17 @@ def runs(folder: str, split: str) -> str:
 
 
 def discovery(folder: str) -> str:
-    """F1 and share of lines with a thought on the watched programs over E-step updates, mean over seeds."""
+    """Where thoughts stand, whether they are apt, and what they are worth, on the watched programs over E-step updates,
+    mean over seeds."""
     runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]
     rows = []
     for looks in zip(*runs, strict=True):
-        mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "think_share", "return")}
+        mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "apt", "think_share", "return")}
         rows.append(
-            [str(looks[0]["update"]), str(looks[0]["round"] + 1), f"{mean['f1']:.2f}"]
+            [str(looks[0]["update"]), str(looks[0]["round"] + 1), f"{mean['f1']:.2f}", f"{mean['apt']:.2f}"]
             + [percent(float(mean["think_share"])), f"{mean['return']:.1f}"]
         )
-    columns = ["E-step updates done", "round", "F1", "lines with a thought", "return (nats a program)"]
+    columns = ["E-step updates done", "round", "F1", "apt", "lines with a thought", "return (nats a program)"]
     return table(columns, rows)
 
 
@@ -240,7 +241,8 @@ def by_lines(folder: str, split: str, pairs: Sequence[tuple[str, str]]) -> list[
 
 
 def block_length(folder: str, split: str) -> str:
-    """Rates and differences on tasks with short, middling and long blocks."""
+    """Rates and differences on tasks with short, middling and long blocks; by how much the short ones' differences are
+    larger than the long ones', with every seed's."""
     pairs = (("ra3", "ntp"), ("ra3", "prior"))
     found = by_lines(folder, split, pairs)
     rows = [
@@ -249,6 +251,9 @@ def block_length(folder: str, split: str) -> str:
         + [f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" for _, _, d in stratum.differences]
         for stratum in found
     ]
+    ahead = [[(s.passed[a] - s.passed[b]).mean(axis=1) for a, b in pairs] for s in (found[0], found[-1])]
+    more = [told(list(100 * (short - long)), sign="+") for short, long in zip(*ahead, strict=True)]
+    rows.append(["first less last", "", *("" for _ in found[0].rates), *more])
     columns = ["lines a step", "tasks", *(arm_label(arm) for arm in in_order(found[0].rates))]
     return table([*columns, *(f"{arm_label(a)} - {arm_label(b)}" for a, b in pairs)], rows)
 
@@ -265,7 +270,8 @@ def lengths() -> str:
         cells = [percent(float(passed[arm].mean())) for arm in arms]
         for one, other in margins:  # the base is one model, sampled once
             d = paired_difference_ci(*np.broadcast_arrays(passed[one], passed[other]))
-            cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
+            apart = passed[one].any() or passed[other].any()  # where nothing passes nothing is known of the difference
+            cells.append(f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" if apart else "")
         rows.append([str(steps), *cells])
     return table(["steps", *map(arm_label, arms), *(f"{arm_label(a)} - {arm_label(b)}" for a, b in margins)], rows)
 
