@@ -62,6 +62,12 @@ def test_more_samples_find_latents_that_explain_more(tiny_thinker, small_tokeniz
         best(0)
 
 
+@pytest.mark.parametrize("cost", [-0.1, float("nan"), float("inf")])
+def test_a_cost_that_is_no_price_is_refused(tiny_thinker, small_tokenizer, cost):
+    with pytest.raises(ValueError, match=f"cost={cost}: nats per thought, 0 or more"):
+        annotate_traces(tiny_thinker, small_tokenizer, TRACES, samples=2, cost=cost)
+
+
 def test_annotate_shows_text_json_and_html(model_folder, tmp_path, capsys):
     program = tmp_path / "prog.py"
     program.write_text("#!/usr/bin/env python\nx = 1\nprint(x < 2, '<b>')\n")

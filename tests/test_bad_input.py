@@ -126,6 +126,8 @@ def test_programs_longer_than_the_context_are_named_before_training(model, small
         sample_latents(Decoder(model), small_tokenizer, corpus, LatentSampling(), 0, 0)
     with pytest.raises(ValueError, match="the context is 64: shorten it"):
         generate(Decoder(model), small_tokenizer, ["word " * 60], 1, 1.0, 5, 0)
+    with pytest.raises(ValueError, match="samples=0: answers to each prompt, at least 1"):
+        generate(Decoder(model), small_tokenizer, ["word"], 0, 1.0, 5, 0)
 
 
 def test_an_empty_corpus(model, small_tokenizer):

@@ -263,6 +263,18 @@ def test_benchmarks_that_are_none(tmp_path):
         Benchmarks([], 1, 0.3)
 
 
+def test_benchmarks_of_the_same_file_name_are_told_apart(tmp_path):
+    paths = [tmp_path / folder / "test.jsonl" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(
+            json.dumps({"task_id": path.parent.name, "text": "", "code": f"def {path.parent.name}(): pass"})
+        )
+    found = Benchmarks(paths, 2, 0.3)
+    assert len(set(found.hashes.values())) == 2
+    assert found.names == [("test.jsonl", "a"), ("test.jsonl-2", "b")]
+
+
 # --- files --------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from ra3_lab.resources import data_dir
 from ra3_lab.sandbox import Asserts, Calls, Stdin
 from ra3_lab.tasks import files
 from ra3_lab.tasks.mbpp import typed_inputs
@@ -228,6 +229,20 @@ def test_a_file_with_another_hash(benchmarks_dir, tmp_path):
     assert len(load_tasks("humaneval", plain, sha256=changed.data.sha256[:12])) == 164
     with pytest.raises(ValueError, match=r"has sha256 [0-9a-f]{64}, not 0123: it is another file, or it was changed"):
         load_tasks("humaneval", plain, sha256="0123")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("pipelines", "pipelines/validation.jsonl"), ("own", "tasks/examples.jsonl")]
+)
+def test_a_wanted_hash_counts_for_every_format(name, file):
+    path = data_dir() / file
+    assert load_tasks(name, path, sha256=load_tasks(name, path).data.sha256[:12])
+    with pytest.raises(ValueError, match=r"has sha256 [0-9a-f]{64}, not 0123"):
+        load_tasks(name, path, sha256="0123")
+    with pytest.raises(ValueError, match="--sha256 0123 without a file"):
+        load_tasks(name, sha256="0123")
+    with pytest.raises(ValueError, match="has no splits: leave --split out"):
+        load_tasks(name, path, split="validation")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ra3_lab.cli import main
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.models.decoder import Decoder
+from ra3_lab.models.load import save_model
 from ra3_lab.models.rollout import sample_latents
 from ra3_lab.models.tokenizer import LineTokenizer, train_tokenizer
 from ra3_lab.trace import Refused, Trace, absent_marker, annotate, language_of, parse_source, read_source, strip
@@ -82,18 +86,22 @@ def tokenizer() -> LineTokenizer:
     return LineTokenizer(train_tokenizer(QUERIES, 300, marker="--"), "sql", marker="--")
 
 
-def test_one_estep_on_sql(tokenizer):
-    traces = [read_source(query.encode(), f"q{i}", SQL).trace for i, query in enumerate(QUERIES)]
+@pytest.fixture(scope="module")
+def pi(tokenizer) -> LlamaForCausalLM:
     torch.manual_seed(1)
     shape = LlamaConfig(
         vocab_size=len(tokenizer.hf), hidden_size=32, num_hidden_layers=2, intermediate_size=48, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False,
     )  # fmt: skip
-    pi = LlamaForCausalLM(shape).eval()
-    pi.model.embed_tokens.weight.data[:, 0] += 1.0
-    pi.lm_head.weight.data[[tokenizer.marker, tokenizer.newline], 0] += 1.0  # it thinks often, and not for long
-    q = LlamaForCausalLM(shape).eval()
-    q.load_state_dict(pi.state_dict())
+    model = LlamaForCausalLM(shape).eval()
+    model.model.embed_tokens.weight.data[:, 0] += 1.0
+    model.lm_head.weight.data[[tokenizer.marker, tokenizer.newline], 0] += 1.0  # it thinks often, and not for long
+    return model
+
+
+def test_one_estep_on_sql(tokenizer, pi):
+    traces = [read_source(query.encode(), f"q{i}", SQL).trace for i, query in enumerate(QUERIES)]
+    q = copy.deepcopy(pi)
     step = EStep(q, pi, tokenizer, EStepConfig(group=3, longest_thought=5), seed=0, precision="fp32")
     rollouts = sample_latents(Decoder(q), tokenizer, traces, step.how, seed=0, update=0)
     assert sum(len(r.trace.thought_lines) for r in rollouts) > 3
@@ -104,6 +112,27 @@ def test_one_estep_on_sql(tokenizer):
     record = step.update(traces, 0)
     assert 0 < record["think_share"] < 1 and record["gradient_norm"] > 0
     assert any((a != b).any() for a, b in zip(q.parameters(), pi.parameters(), strict=True))
+
+
+def test_commands_take_sql(tokenizer, pi, tmp_path, capsys):
+    model, out = tmp_path / "model", tmp_path / "run"
+    save_model(copy.deepcopy(pi), tokenizer, model)
+    for i, query in enumerate(QUERIES):
+        folder = tmp_path / ("heldout" if i == 3 else "training")
+        folder.mkdir(exist_ok=True)
+        (folder / f"q{i}.sql").write_text(query)
+    small = ["--estep.updates", "1", "--estep.programs", "2", "--estep.group", "2", "--mstep.updates", "1"]
+    small += ["--mstep.programs", "2", "--threads", "1", "--heldout-samples", "1", "--estep.longest-thought", "4"]
+    on_sql = ["--language", "sql", "--model", str(model)]
+    data = ["--data", str(tmp_path / "training"), "--heldout", str(tmp_path / "heldout")]
+    assert main(["midtrain", *data, *on_sql, *small, "--out", str(out)]) == 0
+    capsys.readouterr()
+    query = str(tmp_path / "heldout" / "q3.sql")
+    assert main(["annotate", query, *on_sql[:2], "--model", str(out), "--format", "json", "--threads", "1"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["programs"]
+    assert found["marker"] == "--" and "".join(found["lines"]) == QUERIES[3]
+    assert main(["annotate", query, *on_sql[:2]]) == 2
+    assert "comment marker '--'" in capsys.readouterr().err  # the embedded model's vocabulary has it not as one token
 
 
 def test_markers_are_isolated_and_languages_are_not_mixed(tokenizer):

@@ -60,6 +60,7 @@ def run(
     """
     from ra3_lab.evaluate.annotation import annotate_traces
     from ra3_lab.models.trained import load_to_read
+    from ra3_lab.trace import language_of
 
     require_new_file("--out", out)
     if out is not None and json is not None and out.absolute() == json.absolute():
@@ -67,6 +68,7 @@ def run(
     with results("annotate", json) as emit:
         use_threads(threads)
         loaded, tokenizer = load_to_read(model, device, reading)
+        tokenizer = tokenizer.with_marker(language_of(language).marker)
         longest = loaded.config.max_position_embeddings // 2  # the other half is room for thoughts
         traces, too_long = _programs(file, language, tokenizer, longest, limit)
         records = annotate_traces(loaded, tokenizer, traces, temperature, samples, cost, seed)

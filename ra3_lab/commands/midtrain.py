@@ -110,9 +110,11 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
+    from ra3_lab.trace import language_of
 
     use_threads(given["threads"])
     base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
+    tokenizer = tokenizer.with_marker(language_of(given["language"]).marker)
     limit = base.config.max_position_embeddings // 2 if given["max_tokens"] is None else given["max_tokens"]
     training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ra3_lab.corpus.files import labels
 from ra3_lab.corpus.functions import functions
 from ra3_lab.corpus.likeness import code_tokens, hashes, ngrams, word_tokens
 from ra3_lab.jsonl import numbered_items
@@ -28,7 +29,7 @@ class Overlap:
     """A function that holds much of a benchmark item."""
 
     benchmark: str
-    """File name of the benchmark."""
+    """File name of the benchmark, numbered where two are the same."""
     item: str
     """Its problem, by task_id."""
     side: str
@@ -59,12 +60,12 @@ class Benchmarks:
         self.too_short = {"code": 0, "words": 0}
         """Items that cannot be looked for on that side."""
         grams: dict[str, list[np.ndarray]] = {"code": [], "words": []}
-        for path in files:
+        for path, name in zip(files, labels(files), strict=True):
             if not path.is_file():
                 raise FileNotFoundError(f"benchmark file {path} does not exist: mend --against.")
-            self.hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
             for item, code, text in _items(path):
-                self.names.append((path.name, item))
+                self.names.append((name, item))
                 for side, tokens in (("code", _solution_tokens(code)), ("words", word_tokens(text))):
                     found = ngrams(hashes(tokens), n)
                     self.too_short[side] += not len(found)

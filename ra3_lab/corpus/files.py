@@ -36,16 +36,16 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield prefix + entry.name, entry
 
 
-def labels(folders: Sequence[Path]) -> list[str]:
-    """A short name for each folder, without the machine's paths: its last part, numbered where two are the same.
+def labels(paths: Sequence[Path]) -> list[str]:
+    """A short name for each folder or file, without the machine's paths: its last part, numbered where two are alike.
 
     >>> labels([Path("/a/src"), Path("/b/src"), Path("/c")])
     ['src', 'src-2', 'c']
     """
     seen: dict[str, int] = {}
     names = []
-    for folder in folders:
-        name = folder.resolve().name or "root"
+    for path in paths:
+        name = path.resolve().name or "root"
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
     return names

@@ -7,6 +7,7 @@ the same model, are told apart. A *line's* gain compares the program with all it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,13 @@ def annotate_traces(
     `line_gain` (nats), and `gains`, what the thought before the line bought (nats, None without a thought).
 
     Of `samples` latent sequences the one with the highest log-likelihood of the lines, less `cost` nats per thought, is
-    kept: with more than one the choice has seen the lines. Raises ValueError for samples < 1.
+    kept: with more than one the choice has seen the lines. Raises ValueError for samples < 1 and for a cost
+    that is no price.
     """
     if samples < 1:
         raise ValueError(f"samples={samples}: at least one.")
+    if not 0 <= cost < math.inf:
+        raise ValueError(f"cost={cost}: nats per thought, 0 or more.")
     plain = [strip(trace) for trace in traces]
     repeated = [trace for trace in plain for _ in range(samples)]
     how = LatentSampling(temperature, longest_thought)

@@ -83,7 +83,10 @@ def generate(
     """`samples_per_prompt` completions for each prompt, without the `banned` tokens.
 
     Sample j of prompt i is keyed i * samples_per_prompt + j. `progress(done, all)` is called after each group of rows.
+    Raises ValueError for less than one.
     """
+    if samples_per_prompt < 1:
+        raise ValueError(f"samples={samples_per_prompt}: answers to each prompt, at least 1.")
     keys = np.arange(len(prompts) * samples_per_prompt).reshape(len(prompts), samples_per_prompt)
     how = Sampling(temperature, max_new=max_new)
     return sample_groups(decoder, tokenizer, prompts, keys, how, seed, update, (), rows_at_once, progress, banned)

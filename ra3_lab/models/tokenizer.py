@@ -118,8 +118,8 @@ class LineTokenizer:
         return hashlib.sha256("\n".join(map(repr, tokens)).encode()).hexdigest()
 
     def with_marker(self, marker: str) -> LineTokenizer:
-        """The same tokenizer for a language whose comments begin with `marker`. Raises ValueError as the class does."""
-        return LineTokenizer(self.hf, self.name, marker)
+        """This tokenizer for a language whose comments begin with `marker`. Raises ValueError as the class does."""
+        return self if marker == self.marker_text else LineTokenizer(self.hf, self.name, marker)
 
     def encode_trace(
         self, trace: Trace, cut: Sequence[bool] | None = None, thought_ids: Sequence[list[int] | None] | None = None

@@ -55,14 +55,15 @@ def read_data(name: str, path: Path, sha256: str | None = None) -> tuple[list[tu
     found = hashlib.sha256(data).hexdigest()
     unpacked = _unpack(data, path) if path.suffix == ".gz" else data
     hashes = (found, hashlib.sha256(unpacked).hexdigest())
-    release = _release(name, path, hashes, found, sha256)
+    release = release_of(name, path, hashes, found, sha256)
     rows = list(_rows(unpacked, path))
     if not rows:
         raise ValueError(f"{path} holds no row.")
     return rows, DataSource(name, path.name, found, release)
 
 
-def _release(name: str, path: Path, hashes: tuple[str, ...], found: str, wanted: str | None) -> str:
+def release_of(name: str, path: Path, hashes: tuple[str, ...], found: str, wanted: str | None) -> str:
+    """The known release that a file with one of these hashes is, '' for none. Raises ValueError as `read_data` does."""
     known = KNOWN.get(name, {})
     release = next((known[hash] for hash in hashes if hash in known), "")
     if wanted is not None and wanted != "any" and not any(hash.startswith(wanted.lower()) for hash in hashes if wanted):

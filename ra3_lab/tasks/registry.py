@@ -23,7 +23,7 @@ from typing import Any
 from ra3_lab.sandbox import Calls
 from ra3_lab.tasks import humaneval, mbpp
 from ra3_lab.tasks.contests import Excluded, codeforces_task, livecodebench_task, rlvr_task
-from ra3_lab.tasks.files import read_data
+from ra3_lab.tasks.files import read_data, release_of
 from ra3_lab.tasks.pipelines import ENTRY_POINT, SPLITS, load_split
 from ra3_lab.tasks.pipelines import Task as Pipeline
 from ra3_lab.tasks.protocol import DataSource, Task, TaskSet
@@ -93,10 +93,12 @@ def load_tasks(
     """
     if name not in NAMES:
         raise ValueError(f"benchmark {name!r} is unknown: use one of {', '.join(NAMES)}.")
+    if path is None and sha256 not in (None, "any"):
+        raise ValueError(f"--sha256 {sha256} without a file: it is the hash of --path FILE.")
     if name == "pipelines":
-        return _pipelines(path, split or "test")
+        return _pipelines(path, split, sha256)
     if name == "own":
-        return _own(path, split)
+        return _own(path, split, sha256)
     benchmark = BENCHMARKS[name]
     is_mbpp = name in ("mbpp", "mbpp-sanitized")
     if split is not None and is_mbpp and split not in (*mbpp.SPLITS, "all"):
@@ -137,22 +139,24 @@ def pipeline_task(task: Pipeline) -> Task:
     )
 
 
-def _pipelines(path: str | Path | None, split: str) -> TaskSet:
+def _pipelines(path: str | Path | None, split: str | None, sha256: str | None) -> TaskSet:
     from ra3_lab.resources import data_dir
     from ra3_lab.tasks.pipelines import read_tasks
 
+    if path is not None and split is not None:
+        raise ValueError("'pipelines' from a file has no splits: leave --split out.")
+    split = split or "test"
     file = Path(path) if path is not None else data_dir() / "pipelines" / f"{split}.jsonl"
     if path is None and not file.exists():
         raise ValueError(f"split {split!r} of 'pipelines' is unknown: use {', '.join(SPLITS)}.")
     if not file.is_file():
         raise FileNotFoundError(f"{file} is no file: give a split file written by ra3-lab data.")
     tasks = load_split(split) if path is None else list(read_tasks(file))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    data = DataSource("pipelines", file.name, digest, "shipped with ra3_lab" if path is None else "")
+    data = _source("pipelines", file, path is None, sha256)
     return TaskSet(tuple(map(pipeline_task, tasks)), data, split if path is None else "")
 
 
-def _own(path: str | Path | None, split: str | None) -> TaskSet:
+def _own(path: str | Path | None, split: str | None, sha256: str | None) -> TaskSet:
     from ra3_lab.resources import data_dir
 
     if split is not None:
@@ -160,9 +164,15 @@ def _own(path: str | Path | None, split: str | None) -> TaskSet:
     file = Path(path) if path is not None else data_dir() / "tasks" / "examples.jsonl"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is no file: give a .jsonl file of tasks, see docs/benchmarks.md.")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    data = DataSource("own", file.name, digest, "shipped with ra3_lab" if path is None else "")
+    data = _source("own", file, path is None, sha256)
     return TaskSet(tuple(replace(task, source=task.source or f"own {file.name}") for task in read_records(file)), data)
+
+
+def _source(name: str, file: Path, shipped: bool, wanted: str | None) -> DataSource:
+    """Where our own format's tasks come from. Raises ValueError where the file has not the hash that is wanted."""
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    release_of(name, file, (found,), found, wanted)
+    return DataSource(name, file.name, found, "shipped with ra3_lab" if shipped else "")
 
 
 def _from_hub(name: str, benchmark: Benchmark, split: str | None) -> tuple[list[tuple[str, Any]], DataSource]:
