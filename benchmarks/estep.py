@@ -1,4 +1,5 @@
-"""Watch E-steps on the embedded base: does it think more, better, and is the return up? On held-out expert programs.
+"""Watch E-steps on the embedded base, or another: does it think more, better, and is the return up? On held-out expert
+programs.
 
     python benchmarks/estep.py --estep.temperature 0.5 --out estep.json
     python benchmarks/estep.py --seeds 100 101 102 103 --corpus 64 --threads 1 --out estep_64.json
@@ -24,7 +25,7 @@ from ra3_lab.experiment import versions, watch
 from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.models.load import load_model
-from ra3_lab.runs import write_json
+from ra3_lab.runs import model_source, write_json
 from ra3_lab.tasks.pipelines import load_split
 
 _DEFAULTS = EStepConfig()
@@ -36,6 +37,7 @@ def main(
     estep: Annotated[EStepConfig, tyro.conf.arg(name="estep")] = _DEFAULTS,
     seeds: tuple[int, ...] = (0,),
     corpus: int | None = None,
+    model: str = "embedded",
     threads: int = 2,
 ) -> None:
     """Run one E-step a seed and look at held-out programs after every fifth update.
@@ -45,16 +47,17 @@ def main(
         estep: Settings.
         seeds: Seeds of programs and draws.
         corpus: Number of expert programs; all by default.
+        model: 'embedded', a model directory or a finished run.
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
-    pi, tokenizer = load_model("embedded", "cpu")
+    pi, tokenizer = load_model(model_source(model), "cpu")
     expert = load_split("expert")
     known = len(expert) - HELD_OUT
     if corpus is not None and not estep.programs <= corpus <= known:
         raise SystemExit(f"--corpus {corpus}: {estep.programs} (--estep.programs) to {known}.")
     programs = [trace_of(task) for task in expert[HELD_OUT:][:corpus]]
-    about = {"schema_version": 1, "estep": asdict(estep), "corpus": corpus, "versions": versions()}
+    about = {"schema_version": 1, "estep": asdict(estep), "corpus": corpus, "model": model, "versions": versions()}
     out.parent.mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []
     for seed in seeds:

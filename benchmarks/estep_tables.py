@@ -124,7 +124,7 @@ def first_rounds() -> dict[tuple[str, str, str], dict[int, list[float]]]:
         record = read_json(path)
         if _usual(record["estep"]):
             for run in record["runs"]:
-                add("shipped", record["corpus"], record["estep"], run["seed"], run["rows"])
+                add(_base(record.get("model", "embedded")), record["corpus"], record["estep"], run["seed"], run["rows"])
     return dict(sorted(found.items(), key=lambda item: item[0][0] != "shipped"))
 
 

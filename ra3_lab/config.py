@@ -152,7 +152,7 @@ def _convert(hint: Any, present: Any, value: Any, where: str, name: str) -> Any:
     """The value as the annotation wants it. Raises ValueError."""
     hint = _bare(hint)
     origin, arguments = get_origin(hint), get_args(hint)
-    wrong = ValueError(f"{where}: {name} = {value!r}: {_wanted(hint)} is wanted.")
+    wrong = ValueError(f"{where}: {name} = {value!r}: {_wanted(hint, name)} is wanted.")
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -168,7 +168,7 @@ def _convert(hint: Any, present: Any, value: Any, where: str, name: str) -> Any:
         raise wrong
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: {name} = {value!r}: a table of settings is wanted.")
+            raise wrong
         return _build(hint, present, value, where, name + ".")
     if origin is Literal:
         if value not in arguments:
@@ -192,18 +192,22 @@ def _convert(hint: Any, present: Any, value: Any, where: str, name: str) -> Any:
     raise wrong
 
 
-def _wanted(hint: Any) -> str:
-    """The annotation in words."""
+def _wanted(hint: Any, name: str) -> str:
+    """The annotation of this key in words."""
     hint = _bare(hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (Union, types.UnionType):
-        return " or ".join(_wanted(one) for one in arguments)
+        return " or ".join(_wanted(one, name) for one in arguments)
+    if dataclasses.is_dataclass(hint):
+        return "a table of settings"
     if origin is tuple:
+        if dataclasses.is_dataclass(arguments[0]):
+            return f"a list of tables ([[{name}]])"
         if arguments[-1] is Ellipsis:
-            return f"a list, of each entry {_wanted(arguments[0])},"
-        return f"a list of {len(arguments)}, of each entry {_wanted(arguments[0])},"
+            return f"a list, of each entry {_wanted(arguments[0], name)},"
+        return f"a list of {len(arguments)}, of each entry {_wanted(arguments[0], name)},"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
     return "none" if hint is type(None) else names.get(hint, str(hint))
 

@@ -97,6 +97,10 @@ def test_a_file_longer_than_the_model_reads_is_taken_by_functions(model_folder, 
     assert main(["annotate", str(program), "--model", model_folder]) == 0
     text = capsys.readouterr().out
     assert f"{program}:1 short" in text and "left out as too long" in text
+    for format in ("json", "html"):
+        assert main(["annotate", str(program), "--model", model_folder, "--format", format]) == 0
+        shown = capsys.readouterr()
+        assert shown.out.rstrip()[-1] in "}>" and "left out as too long" in shown.err, "stdout is JSON or HTML alone"
     program.write_text("x = 1\n" * 60)
     assert main(["annotate", str(program), "--model", model_folder]) == 2
     assert "half of the model's context" in capsys.readouterr().err
@@ -168,6 +172,21 @@ def test_runs_compare(runs_folder, capsys):
     assert found["figures"]["nats_per_line.after.k1"] == [-0.25, None]
     assert "not the same model" in capsys.readouterr().out
     assert main(["runs", "compare", pair[0]]) == 2
+
+
+def test_runs_compare_shows_a_setting_beside_the_figure_of_that_name_and_names_other_validation_tasks(tmp_path, capsys):
+    for name, updates, source in (("a", 50, "pipelines:validation"), ("b", 10, "mine.jsonl")):
+        settings = {"updates": updates, "validation": source, "validation_tasks": 5}
+        with create_run(tmp_path / name, "rlvr", settings, {"validation_hash": source}) as kept:
+            kept.metrics({"stage": "rlvr", "update": 0})
+            kept.finish({"updates": updates, "validation": [[0, 0.25]]})
+    pair = [str(tmp_path / name) for name in "ab"]
+    assert main(["runs", "compare", *pair]) == 0
+    text = capsys.readouterr().out
+    rows = [line.split() for line in text.splitlines()]
+    assert ["updates", "50", "10"] in rows and ["updates", "1", "1"] in rows
+    assert ["validation", "pipelines:validation", "mine.jsonl"] in rows and text.count("[[0, 0.25]]") == 2
+    assert "not the same validation tasks" in text and "not the same model" not in text
 
 
 # --- settings from a file on the command line ---------------------------------------------------------

@@ -3,10 +3,13 @@
 import json
 import math
 import re
+from functools import cache
 
+import numpy as np
 import pytest
 
-from ra3_lab.explore import labs
+from ra3_lab.evaluate.latents import true_trace
+from ra3_lab.explore import editor, labs
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
 from ra3_lab.explore.compare import read_records, run_comparison
 from ra3_lab.explore.curves import draw_estep, draw_mstep
@@ -14,11 +17,14 @@ from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.figures import styles
 from ra3_lab.explore.findings import Twin, number
-from ra3_lab.explore.knobs import oracle_bounds, oracle_knobs, recorded_knobs
+from ra3_lab.explore.knobs import LENGTH, TRUE_ALPHA, oracle_bounds, oracle_knobs, recorded_knobs
+from ra3_lab.explore.session import start
 from ra3_lab.explore.timeline import latent_timeline
 from ra3_lab.explore.view import View
 from ra3_lab.records import load_record, run_record
+from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory.closed_forms import renewal_cost
+from ra3_lab.theory.oracle import HiddenWorld, evidence, skill_world
 
 PROMPT = 'def solve(xs):\n    """Steps a to b:\n    b return <xs>\n    a add 2\n    """\n'
 LINES = [
@@ -178,6 +184,18 @@ def test_timeline_adds_up():
     assert "the thoughts together lost 1.50 nats" in latent_timeline(made_record()).view(look=1).twin.text
 
 
+def test_timeline_without_a_truth_has_no_column_for_it():
+    record = made_record()
+    record["programs"][0] |= {"starts": [], "truth": [], "skills": []}
+    for made, cells in ((made_record(), 5), (record, 4)):
+        view = latent_timeline(made).view(look=1)
+        rows = re.findall(r"<tr.*?</tr>", view.body)
+        assert {row.count("</td>") + row.count("</th>") for row in rows} == {cells}
+        assert view.body.count("<col ") + view.body.count("<col>") == cells
+        assert ("true step" in view.twin.columns) == ("True step?" in view.body) == (cells == 5)
+        assert all(len(row) == len(view.twin.columns) for row in view.twin.rows)
+
+
 def test_kinds_leave_labels_and_numbers_out():
     assert kind_of(" d keep the first 4") == kind_of(" k keep the first 7") == "keep the first N"
     assert kind_of(" a") == "a" and kind_of("") == "(empty)"
@@ -192,6 +210,14 @@ def test_map_compares_with_the_first_look():
     assert explorer.view(look=0).twin.title.startswith("No thoughts at all")
 
 
+def test_map_of_a_run_that_stops_thinking():
+    record = made_record()
+    record["looks"].reverse()
+    assert abstraction_map(record).view().twin.title.startswith("No thoughts at all")
+    assert "add N" in abstraction_map(record).view(look=0).body
+    assert abstraction_map(load_record("failures")["runs"]["never thinks"]).to_text()
+
+
 def test_recorded_knobs_count_what_pays():
     explorer = recorded_knobs(made_record())
     assert "1 of 2 thoughts pay" in explorer.view(look=2, cost=1.0).twin.title
@@ -203,12 +229,62 @@ def test_recorded_knobs_count_what_pays():
 def test_oracle_knobs_obey_the_bound():
     for alpha, cost, size in ((0.3, 0.0, 2), (0.8, 1.0, 3), (0.99, 5.0, 4)):
         log_p, ways = oracle_bounds(alpha, cost, size)
-        values = {name: float(b.elbo.mean()) for name, b in ways.items()}
+        values = {name: way.elbo for name, way in ways.items()}
         assert values["exact posterior"] == pytest.approx(log_p, abs=1e-9)
         assert all(value <= log_p + 1e-9 for value in values.values())
         assert values["causal, exact KL"] >= max(values["from the prior"], values["causal, priced at c"]) - 1e-9
-    shares = [oracle_bounds(0.8, cost, 3)[1]["causal, priced at c"].thoughts.mean() for cost in (0.0, 1.0, 5.0)]
-    assert shares[0] >= shares[1] >= shares[2] == 0
+    shares = [oracle_bounds(0.8, cost, 3)[1]["causal, priced at c"].share for cost in (0.0, 0.1, 0.2)]
+    assert shares[0] > shares[1] > shares[2] == 0
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(0.8, 3), (0.5, 2)])
+def test_the_causal_q_of_the_knobs_foresees_no_line(alpha, size):
+    """The bound is that of a q that knows of the next line only how likely the world writes it after these."""
+    true = skill_world(thoughts=size, lines=3, alpha=TRUE_ALPHA, noise=0.1)
+    learner = HiddenWorld(alpha, true.emission)
+
+    @cache
+    def chance(*lines: int) -> float:
+        return float(np.exp(evidence(true, np.array([lines])))[0]) if lines else 1.0
+
+    @cache
+    def best(lines: tuple[int, ...], z: int) -> float:
+        if len(lines) == LENGTH:
+            return 0.0
+        before, brought = lines[-1] if lines else true.lines, []
+        for u, log_prior in enumerate(learner.log_prior):
+            logp = np.log(true.emission[int(u > 0), u or z, before])
+            brought.append(
+                log_prior
+                + sum(chance(*lines, a) / chance(*lines) * (logp[a] + best((*lines, a), u or z)) for a in range(3))
+            )
+        return float(np.logaddexp.reduce(brought))
+
+    assert oracle_bounds(alpha, 0.1, size)[1]["causal, exact KL"].elbo == pytest.approx(best((), 0), abs=1e-9)
+
+
+def rates(monkeypatch, tokenizer, line: int, passed: int = 0) -> View:
+    """Pass rates at a line of a task's true program; the model is replaced, `passed` of 2 pass after the true thought
+    and after none."""
+    task = load_split("expert")[0]
+    bench = editor.Workbench(None, tokenizer, (true_trace(task),), (task,))
+
+    def count(bench, trace, task, line, tried, samples, seed):
+        return {name: passed * (name in ("as it is", "no thought")) for name in tried}
+
+    monkeypatch.setattr(editor, "pass_counts", count)
+    return editor.draw_rates(bench, 0, line, "", samples=2)
+
+
+def test_pass_rates_try_each_text_once_and_name_the_program(monkeypatch, small_tokenizer):
+    task = load_split("expert")[0]
+    inside = next(t for t in range(len(task.lines)) if t not in task.starts)
+    silent, told = rates(monkeypatch, small_tokenizer, inside), rates(monkeypatch, small_tokenizer, task.starts[0], 1)
+    assert [row[0] for row in silent.twin.rows][:1] == ["no thought"]
+    assert [row[0] for row in told.twin.rows][:2] == ["as it is", "no thought"]
+    assert silent.twin.title == "No program passes after any of these"
+    assert told.twin.title == "Most programs pass after as it is and no thought: 1 of 2 each"
+    assert f"the rest of {task.task_id} from line {inside + 1} on" in silent.twin.text
 
 
 def made_seeds() -> list[dict]:
@@ -303,6 +379,26 @@ def test_an_error_in_a_callback_is_shown_and_kept():
     assert "RuntimeError: no model" in widget.answer.html
 
 
+def test_an_answer_goes_when_what_it_answers_changes():
+    pytest.importorskip("ipywidgets")
+
+    def view(n, line):
+        return View(Twin(f"{n} at {line}", "fine", (), ()))
+
+    controls = (Control("n", "n", (1, 2), 1), Control("line", "Line", (0, 1), 0, "click", redraws=False))
+    widget = Explorer("e", "E", "", controls, view, (Action("Try", view),)).widget()
+    (button,) = widget.children[-2].children
+    button.click()
+    assert "1 at 0" in widget.answer.html
+    widget.top.clicked = ["line", "0", 1]
+    assert "1 at 0" in widget.answer.html, "nothing moved"
+    widget.top.clicked = ["line", "1", 2]
+    assert not widget.answer.html
+    button.click()
+    widget._inputs["n"].value = 2
+    assert not widget.answer.html and not widget.errors
+
+
 def test_text_controls_take_one_short_line():
     explorer = Explorer("e", "E", "", (Control("t", "t", (), "", "text"),), lambda t: View(Twin(t or "-", "x", (), ())))
     explorer.set(t="d add 3")
@@ -342,3 +438,15 @@ def test_discovery_averages_over_seeds_and_draws_each():
     alone = draw_discovery(seeds[:1])
     assert alone is not None and len(view.figure.data) == len(alone.figure.data) + 6, "three lines a seed"
     assert draw_discovery([{"monitor": []}]) is None
+
+
+# --- the first cell -----------------------------------------------------------------------------------
+
+
+def test_the_first_cell_says_what_the_preset_needs(capsys):
+    start("05", minutes=2, memory_gb=1)
+    assert "about 2 minutes and 1 GB of memory on two CPU cores; no network" in capsys.readouterr().out
+    start("05", minutes=2, memory_gb=1, preset="qwen-0.5b")
+    said = capsys.readouterr().out
+    assert "a GPU, and the network the first time; the embedded preset needs about 2 minutes" in said
+    assert "no network" not in said

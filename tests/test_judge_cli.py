@@ -89,10 +89,11 @@ def test_canonical_names_the_reference_solutions_that_fail(tmp_path, shut_in, ca
         (["--bench", "own", "--path", "nowhere.jsonl", "--canonical"], "nowhere.jsonl is no file"),
         (["--bench", "own", "--canonical", "--k", "2"], "pass@2 needs at least 2 samples a task, 'own/runs' has 1"),
         (["--bench", "own", "--canonical", "--k", "0"], "k is 0"),
+        (["--bench", "own", "--canonical", "--k"], "--k without a number"),
         (["--bench", "own", "--canonical", "--json", "nowhere/out.json"], "in a folder that exists"),
         (["--bench", "own", "--canonical", "--workers", "0"], "workers is 0"),
         (["--bench", "own", "--canonical", "--isolation", "none"], "'none'"),
-        (["--bench", "rlvr", "--canonical"], "give its data file with --path"),
+        (["--bench", "rlvr", "--canonical"], "give its data file"),
     ],
 )
 def test_bad_input_ends_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -193,6 +194,7 @@ def test_eval_of_the_embedded_model_on_mbpp(benchmarks_dir, tmp_path, shut_in):
     [
         (["--n", "5", "--k", "1", "10"], "pass@10 needs at least 10 samples a task"),
         (["--n", "0"], "n is 0"),
+        (["--k"], "--k without a number"),
         (["--n", "10", "--temperature", "0"], "temperature 0 gives the same program 10 times"),
         (["--tasks", "0"], "tasks is 0"),
         (["--max-new", "0"], "max_new is 0"),

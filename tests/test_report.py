@@ -8,8 +8,13 @@ import re
 
 import pytest
 
+from ra3_lab.cli import main
+from ra3_lab.experiment import ArmResult, ExperimentResult
 from ra3_lab.explore import figures, findings
+from ra3_lab.explore.programs import annotated_program
 from ra3_lab.explore.report import render_report, write_report
+from ra3_lab.midtrain.em import MidtrainResult
+from ra3_lab.resources import data_dir
 from ra3_lab.tasks.pipelines import WorldConfig, make_tasks
 
 SECTIONS = ("about", "arms", "thoughts", "curves", "programs", "reproduce")
@@ -236,6 +241,32 @@ def test_missing_parts_are_left_out(missing, how):
     )
 
 
+def test_a_page_of_the_rlvr_stage_alone_can_draw():
+    runs = json.loads((data_dir() / "records" / "hacking.json").read_text())["rlvr_runs"]
+    for record in ({"schema_version": 1, "rlvr_runs": runs}, made_record() | {"rlvr_runs": runs}):
+        page = render_report(record)
+        drawn = page.index('Plotly.newPlot(                        "plot-')
+        assert [match.start() < drawn for match in re.finditer(r"plotly\.js v\d", page)] == [True]
+        assert 'Plotly.newPlot(                        "plot-rlvr"' in page
+
+
+def test_a_demo_that_is_stopped_in_the_rlvr_stage_keeps_what_it_has(tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    trained = ArmResult({}, {}, MidtrainResult(None, 1, 1, 1.0, None))
+    result = ExperimentResult(made_record(), {"ntp": trained, "ra3": trained})
+    monkeypatch.setattr("ra3_lab.experiment.run_experiment", lambda *arguments: result)
+    monkeypatch.setattr("ra3_lab.models.load.load_model", lambda *arguments: (None, None))
+    monkeypatch.setattr("ra3_lab.commands.demo._rlvr", stop)
+    assert main(["demo", "--out", str(tmp_path), "--threads", "1"]) == 130
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f'id="figure-{name}"' in page for name in FIGURES) and 'id="rlvr"' not in page
+    assert json.loads((tmp_path / "summary.json").read_text())["arms"].keys() == {"base", "ntp", "prior", "ra3"}
+    assert json.loads((tmp_path / "record.json").read_text())["command"] == "ra3-lab demo --seed 0"
+    assert f"{tmp_path / 'report.html'} is written" in capsys.readouterr().out
+
+
 def test_real_code_has_no_truth_and_no_pass_rate():
     record = made_record()
     for key in ("summary", "segmentation", "differences"):
@@ -323,6 +354,23 @@ def test_annotated_program_marks_agreement():
     assert "3 thoughts before 4 lines, +3.0 nats bought in all; 2 of 3 raised the likelihood." in page
     assert 'class="loss" style="left:0.0%;width:33.3%"' in page
     assert 'class="win" style="left:33.3%;width:66.7%"' in page
+
+
+def test_a_thought_is_written_in_its_language():
+    example = {"lines": ["SELECT 1\n"], "latents": [" which <table>"], "marker": "--"}
+    page = annotated_program(example, (0.0, 1.0))
+    assert "<code>-- which &lt;table&gt;</code>" in page and "#" not in page
+
+
+def test_of_equal_checkpoints_the_last_was_kept():
+    looks = [{"update": n, "score": score} for n, score in ((10, 0.5), (20, 0.75), (30, 0.75), (40, 0.5))]
+    twin = findings.describe_validation({"validation": {"ra3": looks}})
+    assert twin is not None and "after 30 updates" in twin.text
+    assert [row[1] for row in twin.rows if row[-1] == "kept"] == ["30"]
+
+
+def test_the_page_does_not_promise_rounds_that_a_run_may_not_have():
+    assert "in several rounds the two alternate" in render_report(made_record())
 
 
 def test_figures_tell_arms_apart_without_colour():

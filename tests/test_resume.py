@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import FineTuner, MStepConfig
 from ra3_lab.models.load import load_model
 from ra3_lab.models.variants import Variant
-from ra3_lab.runs import create_run, open_run, read_json, read_jsonl, resume_run, view_run
+from ra3_lab.runs import create_run, model_source, open_run, read_json, read_jsonl, resume_run, view_run
 from ra3_lab.runs.checkpoint import (
     capture,
     latest_checkpoint,
@@ -226,6 +227,23 @@ def test_a_new_run_that_fails_before_anything_has_happened_leaves_its_folder_fre
     assert read_jsonl(out / "metrics.jsonl"), "what has begun stays"
 
 
+def test_a_new_run_in_the_current_folder_that_fails_tells_why_and_leaves_it_empty(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="wrong"), open_run(Path("."), "midtrain", {}, {}, 1, going_on=False):
+        raise ValueError("wrong")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_to_type_is_quoted(tmp_path, capsys):
+    out = tmp_path / "my run"
+    with create_run(out, "midtrain", {}, {}) as run:
+        assert run.standing().endswith(f"go on with: ra3-lab midtrain --resume '{out}'")
+    with pytest.raises(FileNotFoundError, match=r"--resume '.*my run'"):
+        model_source(out)
+    assert main(["export", str(out), "--out", str(tmp_path / "model")]) == 2
+    assert f"ra3-lab midtrain --resume '{out}' first" in capsys.readouterr().err
+
+
 def test_two_processes_cannot_write_one_run(tmp_path):
     with create_run(tmp_path / "r", "midtrain", {}, {}):
         assert view_run(tmp_path / "r").state == "running"
@@ -310,6 +328,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_does(solutions, tmp_path, cap
 
     assert main(["midtrain", "--resume", str(out)]) == 0
     assert "finished already" in capsys.readouterr().out
+    assert main(["midtrain", "--resume", str(out), "--threads", "2", "--checkpoint-every", "7"]) == 0
+    assert main(["midtrain", "--resume", str(out), "--estep.updates", "9"]) == 2
+    assert f"{out} is finished with estep.updates=2: start a new run with --out." in capsys.readouterr().err
     model, _ = load_model(out / "model", "cpu")
     assert model.config.model_type == "llama"
 
@@ -320,3 +341,16 @@ def test_resume_names_what_it_cannot_go_on_with(solutions, tmp_path, capsys):
     create_run(tmp_path / "r", "midtrain", {"data": str(solutions), "seed": 0}, {}).close()
     assert main(["midtrain", "--resume", str(tmp_path / "r"), "--out", str(tmp_path / "s")]) == 2
     assert "leave --out" in capsys.readouterr().err
+    assert main(["rlvr", "--resume", str(tmp_path / "r")]) == 2
+    assert "r is a run of `ra3-lab midtrain`, not of `ra3-lab rlvr`." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["midtrain", "--data"], ["rlvr", "--tasks"]])
+def test_an_occupied_folder_is_refused_before_anything_is_loaded(command, solutions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ra3_lab.models.load.load_model", lambda *_: pytest.fail("the model was loaded"))
+    create_run(tmp_path / "r", command[0], {}, {}).close()
+    arguments = [*command, str(solutions), "--device", "cpu", "--threads", "1"]
+    for out, told in ((tmp_path / "r", "not finished: go on with"), (tmp_path, "not empty"), (solutions, "not empty")):
+        before = sorted(tmp_path.rglob("*"))
+        assert main([*arguments, "--out", str(out)]) == 2
+        assert told in capsys.readouterr().err and sorted(tmp_path.rglob("*")) == before

@@ -17,7 +17,7 @@ from ra3_lab.cli import main
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import MStepConfig
-from ra3_lab.runs import create_run, read_jsonl, resume_run
+from ra3_lab.runs import create_run, read_jsonl, resume_run, write_json
 from ra3_lab.runs.checkpoint import latest_checkpoint, load_state
 from ra3_lab.trace import Trace
 
@@ -142,6 +142,28 @@ def test_a_read_only_place_is_named_before_training(disk, tmp_path, capsys):
     assert main(["midtrain", "--data", str(tmp_path / "a.jsonl"), "--out", str(folder / "run"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert "cannot be made: Read-only file system; choose another --out" in error and "Traceback" not in error
+
+
+def test_what_cannot_be_written_is_said_where_nothing_can_be_removed_either(disk):
+    folder, remount = disk
+    (folder / "run").mkdir()
+    assert remount("ro")
+    with pytest.raises(OSError, match=r"record\.json cannot be written: Read-only file system; make room"):
+        write_json(folder / "record.json", {})
+    with pytest.raises(OSError, match=r"run cannot be written to: Read-only file system; choose another --out"):
+        create_run(folder / "run", "midtrain", {}, {})
+
+
+def test_an_empty_place_that_is_read_only_is_named_before_the_work(disk, monkeypatch, capsys):
+    folder, remount = disk
+    (folder / "demo").mkdir()
+    assert remount("ro")
+    monkeypatch.setattr("ra3_lab.models.load.load_model", lambda *arguments: pytest.fail("the work has begun"))
+    monkeypatch.setattr("ra3_lab.tasks.registry.load_tasks", lambda *arguments: pytest.fail("the work has begun"))
+    assert main(["demo", "--out", str(folder / "demo")]) == 2
+    assert "demo cannot be written to: Read-only file system; choose another --out." in capsys.readouterr().err
+    assert main(["eval", "--bench", "pipelines", "--samples-out", str(folder / "mine.jsonl")]) == 2
+    assert "mine.jsonl cannot be written: Read-only file system; choose another --samples" in capsys.readouterr().err
 
 
 def test_a_writer_that_fails_anywhere_leaves_the_last_checkpoint(tiny_thinker, small_tokenizer, tmp_path, monkeypatch):

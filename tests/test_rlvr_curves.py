@@ -9,7 +9,7 @@ import pytest
 
 from ra3_lab.cli import main
 from ra3_lab.explore.learning import figure_learning, learning_title
-from ra3_lab.rlvr.curves import Curve, CurveGroup, over_seeds, read_groups
+from ra3_lab.rlvr.curves import Curve, CurveGroup, common_end, over_seeds, read_groups
 
 
 def test_area_final_and_steps():
@@ -73,7 +73,39 @@ def test_groups_have_names_of_their_own_and_runs_that_go_on_are_not_mixed_with_e
     assert row["area"]["mean"] == pytest.approx((0.3 + 0.2) / 2) and row["reached_level"] == 1
     assert other.summary(0.4)["updates"] == 20
     assert main(["compare", *map(str, paths)]) == 0
-    assert f"{paths[0]}: not all of its runs have ended" in capsys.readouterr().out
+    assert f"taken up to update 10, the last at which every run was looked at; further went {paths[0]} to 20, " in (
+        capsys.readouterr().out
+    )
+
+
+def test_groups_of_different_length_are_compared_at_the_same_update(tmp_path, capsys):
+    """The long group's figures are those that it had where the short one ended, whatever came after."""
+    short = [str(_write(tmp_path / f"b{s}", s, [0.3, 0.4 + s / 10], init="runs/ra3", updates=10)) for s in range(2)]
+    for name, after in (("a", [0.3, 0.9]), ("c", [])):
+        long = [str(_write(tmp_path / f"{name}{s}", s, [0.1, 0.2, *after], init="runs/ntp")) for s in range(2)]
+        assert main(["compare", *long, *short, "--json", str(tmp_path / f"{name}.json")]) == 0
+    told = capsys.readouterr().out
+    assert told.count("note: taken up to update 10") == 1 and "further went ntp to 30." in told
+    cut, even = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "ac")
+    assert cut["groups"] == even["groups"] and cut["level"] == even["level"] == pytest.approx(0.2)
+    assert cut["notes"] and even["notes"] == []
+
+
+def test_the_common_end_is_an_update_at_which_all_were_looked_at():
+    tens, fifteens = Curve(0, (0, 10, 20, 30, 40), (0.1,) * 5), Curve(0, (0, 15, 30, 45), (0.1,) * 4)
+    groups = [CurveGroup("a", (tens,)), CurveGroup("b", (fifteens,))]
+    assert common_end(groups) == 30
+    with pytest.raises(ValueError, match="no update at which all runs were looked at"):
+        common_end([*groups, CurveGroup("c", (Curve(0, (7,), (0.1,)),))])
+
+
+def test_no_two_groups_have_one_name(tmp_path):
+    """One group's folder is called as another one's start."""
+    starts = (("ra3", "embedded"), ("x", "embedded"), ("y", "runs/ra3"))
+    groups = read_groups(
+        [_write(tmp_path / name, 0, [0.1], init=init, prompts=i) for i, (name, init) in enumerate(starts)]
+    )
+    assert [group.label for group in groups] == [str(tmp_path / "ra3"), "x", "y"]
 
 
 def test_the_figures_title_is_the_finding():
@@ -87,6 +119,20 @@ def test_the_figures_title_is_the_finding():
     figure = figure_learning([low, high])
     assert len(figure.data) == 4 and figure.data[1].y[-1] == pytest.approx(0.31)
     assert len(figure_learning([group("a", 0.1)]).data) == 1, "no band of one seed"
+
+
+def test_groups_are_compared_where_all_of_them_were_looked_at():
+    ahead = CurveGroup("b", tuple(Curve(i, (0, 10, 40), (0.1, 0.3, 0.8)) for i in range(3)))
+    short = CurveGroup("a", (Curve(0, (0, 10), (0.1, 0.5)),))
+    expected = "After 10 updates a is at pass@1 0.50, b at 0.30 (a has one seed: no evidence)"
+    assert learning_title([short, ahead]) == learning_title([ahead, short]) == expected
+    both = [short, CurveGroup("b", ahead.curves[:1])]
+    assert learning_title(both).endswith("b at 0.30 (one seed each: no evidence)")
+    assert learning_title([short]) == "a ends at pass@1 0.50"
+    apart = CurveGroup("c", (Curve(0, (5,), (0.1,)),))
+    with pytest.raises(ValueError, match="no update at which all runs were looked at"):
+        learning_title([short, apart])
+    assert [trace.name for trace in figure_learning([short, ahead]).data if trace.name] == ["a (1 seed)", "b (3 seeds)"]
 
 
 def test_the_command_prints_and_draws(tmp_path, capsys):

@@ -5,6 +5,7 @@ The judge is a stand-in: a program passes when its first new line begins with a 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -20,10 +21,11 @@ import torch
 from test_resume_kill import child, fork, wait_for_rows
 
 from ra3_lab.cli import main
+from ra3_lab.commands.rlvr import read_task_set
 from ra3_lab.evaluate.latents import true_trace
 from ra3_lab.models.generation import Completion, Sampling
 from ra3_lab.models.load import load_model, save_model
-from ra3_lab.resources import embedded_model_dir
+from ra3_lab.resources import data_dir, embedded_model_dir
 from ra3_lab.rlvr.groups import Answer, Group
 from ra3_lab.rlvr.loop import RLVRConfig, rlvr, task_numbers
 from ra3_lab.rlvr.losses import LossConfig
@@ -280,9 +282,21 @@ def test_wrong_input_is_told_in_a_line(tmp_path, capsys, tiny_thinker, small_tok
         ("--validation-tasks -1", "--validation-tasks -1: 1 or more"),
         ("--seed -1", "seed=-1: 0 or more"),
         ("--engine ours", "engine='ours': one of auto, decoder"),
+        ("--kl-every -5", "kl_every=-5: updates between two, or 0 for none"),
+        ("--groups-every -1", "groups_every=-1: updates between two, or 0 for none"),
     ):
         assert message in _told(["--out", out, *flags.split()], capsys)
-    assert "unknown" in _told(["--out", out, "--tasks", "mbppp"], capsys)
+    for given, message in (
+        ("mbppp", "unknown"),
+        ("own:nowhere.jsonl", "nowhere.jsonl is no file: give NAME, NAME:SPLIT, NAME:FILE"),
+        ("humaneval:folder/nowhere", "folder/nowhere is no file"),
+        ("nowhere.jsonl.gz", "nowhere.jsonl.gz is no file"),
+        ("rlvr", "has no fixed place on the hub: give its data file."),
+        ("own:train", "'own' has no splits: leave the split out"),
+        (f"mbpp:{tests}", "no score on 'mbpp'."),
+    ):
+        told = _told(["--out", out, "--tasks", given], capsys)
+        assert message in told and "--" not in told, "rlvr has no --path, --split or --sha256"
     assert "no model directory" in _told(["--out", out, "--init", str(tmp_path)], capsys)
     with pytest.raises(SystemExit):
         main(["rlvr", "--out", out, "--grpo.loss.name", "ppo"])
@@ -312,6 +326,14 @@ def test_the_longest_right_program_with_all_its_thoughts_fits_into_an_answer():
     tasks = load_split("rlvr") + load_split("validation")
     written = [len(tokenizer.encode_trace(true_trace(t)).ids) - len(tokenizer.encode_prompt(t.prompt)) for t in tasks]
     assert max(written) <= RLVRConfig().sampling.max_new
+
+
+def test_tasks_of_ones_own_may_be_packed(tmp_path):
+    plain = data_dir() / "tasks" / "examples.jsonl"
+    packed = tmp_path / "mine.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    for text in (str(packed), f"own:{packed}"):
+        assert [t.task_id for t in read_task_set(text)] == [t.task_id for t in read_task_set(str(plain))]
 
 
 @pytest.mark.slow

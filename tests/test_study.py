@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ra3_lab.cli import main
+from ra3_lab.commands.study import render
 from ra3_lab.config import load_config
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.evaluate.seeds import summarise_seeds
 from ra3_lab.experiment import field_of
 from ra3_lab.explore.compare import read_records
+from ra3_lab.explore.study_page import render_study
 from ra3_lab.models.load import load_model
 from ra3_lab.runs import held
 from ra3_lab.runs.files import plain
@@ -23,6 +27,7 @@ from ra3_lab.study import (
     load_spec,
     minutes,
     model_folder,
+    plan,
     read_study,
     run,
     run_study,
@@ -122,6 +127,38 @@ def test_finished_arms_are_not_mixed_with_other_settings(finished):
         run_study(spec(samples=4), out, lambda text: None)
 
 
+def test_finished_arms_are_checked_before_others_are_trained(finished, tmp_path, monkeypatch):
+    out, _ = finished
+    (tmp_path / "records.jsonl").write_bytes((out / "records.jsonl").read_bytes())
+    monkeypatch.setattr(run, "run_arm", lambda *arguments: pytest.fail("an arm is trained"))
+    arms = [{"name": "new", "method": "ntp"}, {**TINY["arms"][2], "midtrain": {"evaluate_every": 1}}]
+    with pytest.raises(ValueError, match=r"arm 'ra3' at seed 0 run with other settings"):
+        run_study(spec(arms=arms), tmp_path, lambda text: None)
+    with pytest.raises(ValueError, match=r"arm 'ra3' at seed 0, whose model was not kept"):
+        run_study(spec(arms=[arms[0], TINY["arms"][2]]), tmp_path, lambda text: None, keep_models=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"), [({"splits": ["final"]}, "3 tasks of 'final'"), ({"tasks": 2}, "2 tasks of 'test'")]
+)
+def test_a_folder_holds_arms_on_the_same_tasks(changes, asked, finished):
+    out, _ = finished
+    with pytest.raises(ValueError, match=rf"arm 'base' at seed 0 scored on 3 tasks of 'test', .* {asked}: choose ano"):
+        run_study(spec(**changes, arms=[{"name": "new", "method": "ntp"}]), out, lambda text: None)
+
+
+def test_readers_take_the_records_that_have_the_split(finished, tmp_path):
+    """A folder that an earlier version let two studies into."""
+    _, records = finished
+    other = json.loads(json.dumps([record for record in records if record["seed"] == 0]))
+    for record in other:
+        record |= {"arm": "other", "correct": {"final": ["00"]}, "scores": {"final": record["scores"]["test"]}}
+    assert seed_records([*records, *other], "test") == seed_records(records, "test")
+    assert list(seed_records([*records, *other], "final")[0]["correct"]) == ["other"]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in [*records, *other]))
+    assert read_records(tmp_path) == seed_records(records, "test")
+
+
 def test_arms_finished_before_a_setting_existed_are_kept(finished, tmp_path):
     _, records = finished
     older = json.loads(json.dumps(records))
@@ -197,9 +234,51 @@ def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path
     assert "no arm 'none'" in capsys.readouterr().err
 
 
+def test_one_seed_is_said_to_be_one(finished):
+    _, records = finished
+    for seeds, head in (([0, 1], "seeds and tasks"), ([0], "tasks only; one seed")):
+        mine = [record for record in records if record["seed"] in seeds]
+        table = summarise_seeds(seed_records(mine, "test"))
+        page = render_study(spec(seeds=seeds), mine, {"test": table})
+        assert re.findall(r">95 % interval( \([^<]*)<", page) == [f" ({head})"] * 2
+        assert ("one seed: says nothing about another training run" in render(table)) == (seeds == [0])
+
+
 def test_the_plan_counts_every_arm(capsys):
     rows = dict(minutes(spec(arms=TINY["arms"][:3])))
     assert list(rows) == ["base", "ntp", "ra3"] and 0 < rows["base"] < rows["ra3"]
+
+
+def test_arms_of_the_plan_share_a_timing_only_where_updates_take_as_long(monkeypatch):
+    timed = []
+
+    def fake(arm, short, config, tasks):
+        timed.append(arm.name)
+        return 60.0 * len(timed), 0.0, 0.0
+
+    monkeypatch.setattr(plan, "_time", fake)
+    estep = {"cost": "inf"}, {"longest_thought": 64}, {"hindsight": True}, {"engine": "generate"}
+    others = [{"midtrain": {"estep": own}} for own in estep]
+    others += [{"midtrain": {"precision": "bf16"}}, {"midtrain": {"adapter": "lora"}}, {"one_latent": True}]
+    others += [{"corpus": 3}, {"model": "elsewhere"}]
+    alike = [{}, {"midtrain": {"estep": {"learning_rate": 0.1, "cost": 2.0}}}, {"midtrain": {"estep": {"updates": 2}}}]
+    arms = [{"name": str(n), "method": "ra3", **own} for n, own in enumerate([*others, *alike])]
+    rows = dict(minutes(spec(arms=arms)))
+    assert timed == [str(n) for n in range(len(others) + 1)]
+    assert [rows[str(len(others) + n)] for n in range(3)] == [10.0, 10.0, 20.0]
+
+
+@pytest.mark.parametrize("tasks", [1, 8, 60])
+def test_the_plan_divides_by_the_programs_that_it_timed(tasks, monkeypatch):
+    """A program takes a second here, so 3 tasks with 2 samples take 6."""
+    seconds = [0.0]
+
+    def fake(model, tokenizer, tasks, samples, **settings):
+        seconds[0] += len(tasks) * samples
+
+    monkeypatch.setattr(plan, "evaluate_programs", fake)
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    assert minutes(spec(arms=TINY["arms"][:1], validation_tasks=tasks)) == [("base", pytest.approx(0.1))]
 
 
 def test_shipped_specs_are_sound():
@@ -226,6 +305,23 @@ def test_shipped_specs_are_sound():
         ({"samples": 0}, "samples=0"),
         ({"seeds": [-1]}, "seed=-1: 0 or more"),
         ({"temperature": -1.0}, "temperature=-1.0"),
+        ({"splits": []}, "at least one held-out split"),
+        ({"arms": [{"name": "a", "method": "annotator", "one_latent": True}]}, "arm 'a': method annotator .* one_lat"),
+        (
+            {"arms": [{"name": "a", "method": "ntp", "midtrain": {"seed": 0}}]},
+            "'a': midtrain.seed: .* comes from seeds",
+        ),
+        ({"arms": [{"name": "a", "method": "ntp", "midtrain": {"method": "ntp"}}]}, "method comes from the arm"),
+        ({"midtrain": {"seed": 7}}, "midtrain.seed: leave it out; seed comes from seeds"),
+        ({"midtrain": {"method": "ntp"}}, "midtrain.method: leave it out; method comes from the arm"),
+        ({"arms": {"name": "a", "method": "ntp"}}, r"arms = .*: a list of tables \(\[\[arms\]\]\) is wanted"),
+        ({"arms": [3]}, "arms = 3: a table of settings is wanted"),
+        ({"arms": [{"name": "a", "method": "ntp", "midtrain": 3}]}, "midtrain = 3: a table of settings is wanted"),
+        ({"midtrain": 3}, "midtrain = 3: a table of settings is wanted"),
+        *(
+            ({"arms": [{"name": name, "method": "ntp"}]}, "every arm needs a name, and one without slashes")
+            for name in ("../../x", "/tmp/zz", "..\\x", "C:x", " ")
+        ),
     ],
 )
 def test_bad_specs_are_refused_before_anything_is_trained(changes, message):
@@ -254,6 +350,14 @@ def test_the_documented_study_is_one(repo_root, tmp_path):
     found = load_spec(tmp_path / "dear.toml")
     assert [found.settings(arm, 0).estep.cost for arm in found.arms] == [0.05, 1.0]
     assert found.pairs == (("dear", "cheap"),) and found.midtrain.mstep.updates == 100
+
+
+@pytest.mark.parametrize("key", ["seed = 0", 'method = "ra3"'])
+def test_settings_that_a_study_fills_in_are_refused_in_a_file_even_at_their_defaults(key, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'title = "t"\n[midtrain]\n{key}\n[[arms]]\nname = "a"\nmethod = "ntp"\n')
+    with pytest.raises(ValueError, match=f"mine.toml: midtrain.{key.split()[0]}: leave it out"):
+        load_spec(path)
 
 
 def test_an_unknown_study_is_named():

@@ -239,9 +239,9 @@ def test_a_wanted_hash_counts_for_every_format(name, file):
     assert load_tasks(name, path, sha256=load_tasks(name, path).data.sha256[:12])
     with pytest.raises(ValueError, match=r"has sha256 [0-9a-f]{64}, not 0123"):
         load_tasks(name, path, sha256="0123")
-    with pytest.raises(ValueError, match="--sha256 0123 without a file"):
+    with pytest.raises(ValueError, match="sha256 0123 without a file"):
         load_tasks(name, sha256="0123")
-    with pytest.raises(ValueError, match="has no splits: leave --split out"):
+    with pytest.raises(ValueError, match="has no splits: leave the split out"):
         load_tasks(name, path, split="validation")
 
 
@@ -295,7 +295,7 @@ def test_rows_that_cannot_be_tasks(tmp_path):
         (("humaneval", "x.jsonl", "test"), "from a file has no splits"),
         (("pipelines", None, "tset"), "split 'tset' of 'pipelines' is unknown: use expert"),
         (("own", None, "test"), "'own' has no splits"),
-        (("rlvr",), "'rlvr' has no fixed place on the hub: give its data file with --path"),
+        (("rlvr",), "'rlvr' has no fixed place on the hub: give its data file"),
     ],
 )
 def test_names_and_splits_that_are_not_there(arguments, message):
@@ -346,5 +346,5 @@ def test_no_network(kind, monkeypatch):
             raise kind("no route")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    with pytest.raises(ValueError, match=r"could not be fetched from the hub.*Without a network give .*--path FILE"):
+    with pytest.raises(ValueError, match=r"could not be fetched from the hub.*Without a network give the data file"):
         load_tasks("humaneval")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ra3_lab.explore import theory as show
 from ra3_lab.theory import records
+from ra3_lab.theory.horizon import horizon_lab
 from ra3_lab.theory.labs import LABS
 from ra3_lab.theory.oracle_labs import em_lab, price_lab
+from ra3_lab.theory.regret import regret_lab
 from ra3_lab.theory.violations import violations_lab
 
 
@@ -53,6 +57,23 @@ def test_titles_follow_the_data():
     cheap, dear = price_lab(fade=0.0), price_lab(fade=0.9)
     assert show.describe(cheap).title != show.describe(dear).title
     assert "0 steps back" not in show.describe(em_lab()).title
+
+
+def test_what_has_not_settled_is_not_called_settled():
+    short = regret_lab(sweeps=3)
+    twin = show.describe(short)
+    assert twin.title.endswith("single steps: not within 3 sweeps")
+    assert [row[-1] for row in twin.rows] == ["more than 3", "1", "1"]
+    slow = replace(short, curves=short.curves[:1])
+    assert show.describe(slow).title == "No kept set is at its own best within 3 sweeps"
+    assert "single steps: after 10 sweeps" in show.describe(regret_lab()).title
+
+
+def test_the_bound_with_a_kept_primitive_is_told_as_it_is():
+    record = horizon_lab()
+    bounds = [row.bound for row in record.curve(True)]
+    assert bounds == sorted(set(bounds)), "R_max grows with the duration, gbar does not fall"
+    assert f"the bound goes from {bounds[0]} to {bounds[-1]}" in show.text(record)
 
 
 def test_what_is_no_record_is_refused():

@@ -63,9 +63,9 @@ horizon
 
 # %% [markdown]
 # 1. By about the factor of τ, as long as γ^τ is not yet small.
-# 2. The bound jumps back to that of primitive actions: γ̄ is a supremum, and one action with τ = 1 sets it to γ. The
-#    measured number hardly moves. The guarantee is about the worst case; the policy is not obliged to use the worst
-#    action.
+# 2. The bound jumps back to that of primitive actions and above it: γ̄ is a supremum, and one action with τ = 1 sets it
+#    to γ, while R_max stays that of the long options. The measured number rises little. The guarantee is about the
+#    worst case; the policy is not obliged to use the worst action.
 # 3. Less: E[γ^τ] is convex in τ, so among laws with the same mean the fixed one has the smallest γ̄ (Jensen).
 #
 # The figure also shows two learners for which the theorem claims nothing. Look at them before you say "RL is faster

@@ -7,7 +7,8 @@
 # can be done.
 #
 # **After this notebook you can** compute the bound of a two-line program by hand; say what the sticky prior asks for a
-# new thought; tell what a causal choice of thoughts loses; and translate between the prior's alpha and the price c.
+# new thought; tell what a causal choice of thoughts loses; and tell the price that alpha and |Z| set from the c of
+# training.
 #
 # About half a minute on two CPU cores, 0.5 GB of memory, no network. You need to know what a logarithm and a
 # probability are.
@@ -97,11 +98,13 @@ for i, log_p in enumerate(evidence(world, lines)):
 #
 # ## Turn the knobs
 #
-# The explorer shows four ways to choose thoughts for 120 programs, and splits the bound of each: how likely the
-# lines are (blue) and what the thoughts cost (orange, hatched). *Causal* means that q does not see the line it
-# explains; RA3's q is causal, so that it can be used when the model writes on its own.
+# The explorer shows four ways to choose thoughts for all programs of five lines, each counted as often as its world
+# writes it, and splits the bound of each: how likely the lines are (blue) and what the thoughts cost (orange, hatched).
+# *Causal* means that q does not see the line it explains; RA3's q is causal, so that it can be used when the model
+# writes on its own. (Fitted to a sample, q would see it after all: there most beginnings occur once, and whoever knows
+# the beginning knows the rest.)
 #
-# **Predict before you drag:** (1) What happens to thinking when c goes from 0 to 5? (2) At which α is the bound
+# **Predict before you drag:** (1) What happens to thinking when c goes from 0 to 0.5? (2) At which α is the bound
 # of the posterior best, if the programs were made with α = 0.75? (3) Does a larger |Z| make thoughts cheaper?
 
 # %%
@@ -111,7 +114,9 @@ knobs = oracle_knobs()
 knobs
 
 # %% [markdown]
-# 1. The share of lines with a thought falls as c grows; past the largest gain a thought can bring, nobody thinks.
+# 1. The share of lines with a priced thought falls in steps as c grows; past the largest gain a thought can bring, here
+#    less than 0.2 nats, nobody thinks. Even free thoughts are rare, at 6 % of lines: before its line is seen a thought
+#    is a guess, and a wrong one costs more than none.
 # 2. The evidence itself is best near the α that made the programs. A wrong α costs even the exact posterior.
 # 3. Dearer: the price grows with log |Z|. Choosing among more things takes more information.
 #
@@ -121,15 +126,19 @@ knobs
 # ## From the exact price to a constant one
 #
 # For thoughts in free text nobody knows |Z|. So RA3 puts a **constant c** in place of the price and tunes it. Let us
-# ask of the priced optimum: at which c does it think as often as the exact one?
+# ask of the priced optimum: at which c does it think as often as the exact one? Is it near the exact price, 2.48 nats?
 
 # %%
-table = [(cost, row) for cost in (0.0, 0.5, 1.0, 2.0, 3.0) for row in knobs.table(cost=cost)]
+table = [(cost, row) for cost in (0.0, 0.05, 0.1, 0.2, 0.5) for row in knobs.table(alpha=0.8, size=3, cost=cost)]
 for cost, row in table:
     if row["thoughts chosen"].startswith("causal"):
-        print(f"c = {cost:3.1f}  {row['thoughts chosen']:20} thinks at {row['lines that think']:>7} of lines")
+        print(f"c = {cost:4.2f}  {row['thoughts chosen']:20} thinks at {row['lines that think']:>7} of lines")
 
 # %% [markdown]
+# Between 0.05 and 0.1, far below it: c takes the price's place, not its value. Under the KL *not* thinking is paid for
+# too, −log α a line or 1.12 nats a program, and thoughts drawn as the prior draws them cost nothing. Under c keeping is
+# free and every thought costs. So c is not converted from α and |Z|; it is tuned.
+#
 # ## The same on a real run
 #
 # The embedded model's recorded run has no |Z|, but each thought has a *gain*: the nats by which it raised the
@@ -154,7 +163,7 @@ recorded
 # 1. log p(lines) ≥ expected log-likelihood − KL; the gap is KL(q ‖ posterior).
 # 2. The sticky prior makes thoughts last: a new one costs log(α|Z|/(1−α)) nats.
 # 3. A causal q loses something even at its best, and can be run at inference; a hindsight q loses nothing, and cannot.
-# 4. c stands for that price where |Z| has no meaning.
+# 4. c takes that price's place where |Z| has no meaning; its value has to be tuned.
 #
 # **Where to look next:** 05 trains q by reinforcement learning. Code: `ra3_lab/theory/oracle.py` (forward and backward
 # sums), `ra3_lab/theory/estep.py` (best causal choice), `ra3_lab/midtrain/elbo.py` (the same KL for training).

@@ -104,7 +104,7 @@ draw_group(estep, trace_of(task))
 # ## One update, live
 #
 # The update raises the log-probability of each latent in proportion to its advantage (`EStep.update`, one page of code:
-# sample, score, credit, step). Programs 40 and 41 stand for the batch; a real update takes eight programs.
+# sample, score, credit, step). Programs 40 and 41 stand for the batch; a real update takes sixteen programs.
 
 # %%
 batch = [trace_of(one) for one in lab.tasks("expert")[40:42]]

@@ -2,8 +2,8 @@
 # # 06 · M-step, EM, and next-token prediction side by side
 #
 # The E-step has found thoughts. Now they are written into the expert code, and the model is trained on the result by
-# plain next-token prediction: the M-step. Then the E-step starts again from the better model. This notebook puts
-# that beside ordinary mid-training, next-token prediction (NTP) on the plain code, at the same cost.
+# plain next-token prediction: the M-step. In a further round the E-step starts again from the better model. This
+# notebook puts that beside ordinary mid-training, next-token prediction (NTP) on the plain code, at the same cost.
 #
 # **After this notebook you can** say what is equal and what differs between the arms; run an M-step by hand; read a
 # loss curve of annotated code without being fooled; and measure the likelihood of code under a model that may think.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -79,7 +80,8 @@ def run(
             out.write_text(text + "\n", encoding="utf-8")
             print(f"{len(records)} programs written to {out}")
         if too_long:
-            print(f"left out as too long for the model (more than {longest} tokens): {too_long}")
+            told = sys.stderr if out is None and format != "text" else None  # stdout is the JSON or HTML alone
+            print(f"left out as too long for the model (more than {longest} tokens): {too_long}", file=told)
         emit({"model": model, "file": file, "programs": records, "too_long": too_long})
     return 0
 

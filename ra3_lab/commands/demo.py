@@ -20,8 +20,8 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
     """See RA3 discover latents in expert code, fine-tune on them, and compare it with next-token prediction.
 
     Trains NTP, prior and RA3 live from the embedded model at equal budgets, scores them and the base on held-out
-    tasks, goes on for a few updates of reinforcement learning from tests from two of them, and writes report.html (open
-    it in a browser, no network needed), summary.json and record.json to OUT.
+    tasks, and writes report.html (open it in a browser, no network needed), summary.json and record.json to OUT. Then
+    goes on for a few updates of reinforcement learning from tests from two of them, and writes the files again.
 
     Example: ra3-lab demo --out demo_out --seed 0
 
@@ -31,10 +31,9 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
         threads: CPU threads.
     """
     from ra3_lab.experiment import run_experiment
-    from ra3_lab.explore.report import write_report
     from ra3_lab.models.load import load_model
     from ra3_lab.presets import demo_experiment
-    from ra3_lab.runs import fresh_directory, narrator, write_json
+    from ra3_lab.runs import fresh_directory, narrator
 
     use_threads(threads)
     config = demo_experiment(seed)
@@ -43,16 +42,27 @@ def demo(out: Path = Path("demo_out"), seed: int = 0, threads: int = 2) -> int:
         say("loading the embedded model")
         model, tokenizer = load_model("embedded", "cpu")
         result = run_experiment(config, model, tokenizer, say)
+        record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}"}
+        _write(out, record)
+        say(f"{out / 'report.html'} is written; reinforcement learning from tests comes on top")
         starts = {arm: result.arms[arm].trained for arm in STARTS}
         runs = [_rlvr(arm, start.model, tokenizer, seed, say) for arm, start in starts.items() if start is not None]
-    record: dict[str, Any] = result.record | {"command": f"ra3-lab demo --seed {seed}", "rlvr_runs": runs}
+    record["rlvr_runs"] = runs
     record["summary"]["rlvr"] = {run["label"]: {"validation": run["validation"], **run["seconds"]} for run in runs}
-    write_json(out / "summary.json", record["summary"])
-    write_json(out / "record.json", record)
-    write_report(out / "report.html", record)
+    _write(out, record)
     print(table(record["summary"]))
     print(f"\nopen {out / 'report.html'} in a browser; numbers are in {out / 'summary.json'}")
     return 0
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    """What the record says, as files."""
+    from ra3_lab.explore.report import write_report
+    from ra3_lab.runs import write_json
+
+    write_json(out / "summary.json", record["summary"])
+    write_json(out / "record.json", record)
+    write_report(out / "report.html", record)
 
 
 def _rlvr(arm: str, model: Any, tokenizer: Any, seed: int, say: Any) -> dict[str, Any]:

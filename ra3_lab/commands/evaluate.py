@@ -87,7 +87,7 @@ def run(
         raise ValueError(f"temperature 0 gives the same program {n} times: use --n 1 --k 1.")
     if max_new < 1:
         raise ValueError(f"max_new is {max_new}; at least 1 token of a completion is needed.")
-    if max(k) > n:
+    if max(k, default=0) > n:
         raise ValueError(f"pass@{max(k)} needs at least {max(k)} samples a task, --n is {n}: raise --n or lower --k.")
     check_ks(k, {"every task": n})
     require_new_file("--samples-out", samples_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,8 +44,8 @@ def run(
     with results("export", json) as emit:
         view = view_run(source)
         if view.summary is None:
-            command = view.record["command"]
-            raise ValueError(f"{source} is not finished: go on with ra3-lab {command} --resume {source} first.")
+            go_on = f"ra3-lab {view.record['command']} --resume {shlex.quote(str(source))}"
+            raise ValueError(f"{source} is not finished: go on with {go_on} first.")
         model, tokenizer, base = trained_model(source, device)
         sequences = [tokenizer.encode_prompt(text) for text in _texts(source)]
         error = export(model, tokenizer, out, form, base, sequences, view.summary, getattr(torch, dtype))

@@ -92,7 +92,7 @@ def run(
         **asdict(config),
     }
     with joined(), results("midtrain", json if first() else None) as emit:
-        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
+        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on), given)
         for name, row in summary["nats_per_line"].items():
             print(
                 f"{name:<7} held-out log-likelihood per line: "
@@ -109,10 +109,13 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
+    from ra3_lab.runs.directory import require_free
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
     from ra3_lab.trace import language_of
 
     use_threads(given["threads"])
+    if not going_on:
+        from_first(lambda: require_free(out))
     base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
     tokenizer = tokenizer.with_marker(language_of(given["language"]).marker)
     limit = base.config.max_position_embeddings // 2 if given["max_tokens"] is None else given["max_tokens"]

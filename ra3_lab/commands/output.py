@@ -43,7 +43,7 @@ ResumeRun = Annotated[Path | None, tyro.conf.arg(name="resume", metavar="RUN")]
 def with_files(function: Callable[..., Any], arguments: Sequence[str]) -> Callable[..., Any]:
     """The command with the defaults that `--config` or `--resume` among its arguments bring; else the command itself.
 
-    Raises ValueError, naming file and key, where the file does not fit the command.
+    Raises ValueError, naming file and key, where the file does not fit the command, or the run is another command's.
     """
     from ra3_lab.config import read_settings, with_settings
 
@@ -55,22 +55,31 @@ def with_files(function: Callable[..., Any], arguments: Sequence[str]) -> Callab
     for file in files:
         return with_settings(function, read_settings(Path(file)), file)
     for run in runs:
-        from ra3_lab.runs import read_run
+        from ra3_lab.runs.directory import read_run_of
 
-        return with_settings(function, {**read_run(Path(run))["settings"], "out": run}, run)
+        command = function.__module__.rpartition(".")[2]  # a module that begins runs is named after its command
+        return with_settings(function, {**read_run_of(Path(run), command)["settings"], "out": run}, run)
     return function
 
 
-def summary_of(out: Path, resume: Path | None, train: Callable[[bool], dict[str, Any]]) -> dict[str, Any]:
+def summary_of(
+    out: Path,
+    resume: Path | None,
+    train: Callable[[bool], dict[str, Any]],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
     """The summary of the run in `out`: as it stands where `--resume` names a finished run, else what `train(going_on)`
-    returns. Raises ValueError for a --resume beside another --out."""
+    returns. Raises ValueError for a --resume beside another --out, and where a finished run has other settings than
+    those given and its results would have differed by more than the last bits."""
     from ra3_lab.runs import view_run
+    from ra3_lab.runs.directory import require_finished_with
 
     if resume is not None and resume != out:
         raise ValueError(f"--resume {resume} goes on in that folder: leave --out {out} out.")
-    if resume is not None and (summary := view_run(resume).summary) is not None:
+    if resume is not None and (view := view_run(resume)).summary is not None:
+        require_finished_with(view, settings)
         print(f"{resume} is finished already")
-        return summary
+        return view.summary
     return train(resume is not None)
 
 
@@ -100,11 +109,23 @@ def with_json_target(arguments: Sequence[str]) -> list[str]:
 
 
 def require_new_file(flag: str, path: Path | None) -> None:
-    """Say at once, before hours of work, that a file cannot be made. Raises FileExistsError or FileNotFoundError."""
-    if path is not None and path.exists():
+    """Say at once, before hours of work, that a file cannot be made: makes it and takes it away again.
+
+    Raises FileExistsError, FileNotFoundError for its folder, and OSError with the reason where it cannot be written.
+    """
+    from ra3_lab.runs.files import explained
+
+    if path is None:
+        return
+    if path.exists():
         raise FileExistsError(f"{path} exists: choose another {flag}, or delete it if you no longer need it.")
-    if path is not None and not path.parent.is_dir():
+    if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}: make it, or choose another {flag}.")
+    try:
+        path.touch(exist_ok=False)
+        path.unlink()
+    except OSError as error:
+        raise explained(error, f"{path} cannot be written", f"choose another {flag}") from error
 
 
 @contextmanager

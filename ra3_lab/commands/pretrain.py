@@ -41,7 +41,7 @@ def run(
     """
     with results("pretrain", json) as emit:
         given = {"threads": threads, **asdict(config)}
-        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
+        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on), given)
         print(f"model written to {out / 'model'}")
         emit({"run": out, **summary})
     return 0
@@ -53,10 +53,13 @@ def _train(given: dict[str, Any], config: PretrainConfig, out: Path, going_on: b
     from ra3_lab.pretrain.corpus import stdlib_functions
     from ra3_lab.pretrain.train import LOG_EVERY, log_rows, pretrain, save_origin
     from ra3_lab.runs import narrator, open_run, polite_stop
+    from ra3_lab.runs.directory import require_free
     from ra3_lab.runs.provenance import digest_of_texts
     from ra3_lab.tasks.pipelines import SPLITS, load_split
 
     use_threads(given["threads"])
+    if not going_on:
+        require_free(out)
     exclude = {task.signature for name in SPLITS for task in load_split(name)}
     functions, digest = stdlib_functions() if config.corpus.stdlib > 0 else ([], "")
     inputs = {"stdlib_sha256": digest, "excluded_sha256": digest_of_texts(sorted(map(repr, exclude)))}

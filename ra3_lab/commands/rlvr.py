@@ -82,7 +82,7 @@ def run(
         **asdict(config),
     }
     with joined(), results("rlvr", json if first() else None) as emit:
-        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on))
+        summary = summary_of(out, resume, lambda going_on: _train(given, config, out, going_on), given)
         for look in summary["validation"]:
             print(f"validation pass@1 after {look[0]:>4} updates: {look[1]:.3f}")
         print(f"model, metrics and sampled groups are in {out}")
@@ -96,10 +96,13 @@ def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool)
     from ra3_lab.models.load import load_model
     from ra3_lab.rlvr.loop import fixed_settings, rlvr
     from ra3_lab.runs import model_source, narrator, open_run, polite_stop, read_run, write_json
+    from ra3_lab.runs.directory import require_free
     from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
     from ra3_lab.sandbox import Judge, layers
 
     use_threads(given["threads"])
+    if not going_on:
+        from_first(lambda: require_free(out))
     training = read_task_set(given["tasks"])
     test = read_task_set(given["validation"]) if given["validation"] else None
     looked_at = list(test)[: given["validation_tasks"]] if test is not None else []
@@ -207,16 +210,22 @@ def _group_writer(path: Path) -> Callable[[dict[str, Any]], None]:
 
 
 def read_task_set(text: str) -> TaskSet:
-    """Tasks by NAME, NAME:SPLIT, NAME:FILE or FILE.jsonl, with expected outputs filled in. Raises ValueError."""
+    """Tasks by NAME, NAME:SPLIT, NAME:FILE or FILE.jsonl, with expected outputs filled in.
+
+    Raises FileNotFoundError where what looks like a file is none, ValueError for what cannot be tasks.
+    """
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
 
-    if text.endswith((".jsonl", ".json")) and ":" not in text:
-        return with_expected(load_tasks("own", text))
-    name, _, part = text.partition(":")
-    if part and Path(part).is_file():
-        return with_expected(load_tasks(name, part))
-    return with_expected(load_tasks(name, split=part or None))
+    name, _, part = ("own", "", text) if ":" not in text and _like_a_file(text) else text.partition(":")
+    file = part if part and (_like_a_file(part) or Path(part).is_file()) else None
+    if file is not None and not Path(file).is_file():
+        raise FileNotFoundError(f"{file} is no file: give NAME, NAME:SPLIT, NAME:FILE or FILE.jsonl.")
+    return with_expected(load_tasks(name, file, None if file else part or None))
+
+
+def _like_a_file(text: str) -> bool:
+    return "/" in text or text.endswith((".json", ".jsonl", ".gz", ".parquet"))
 
 
 def in_words(record: dict[str, Any]) -> str:

@@ -52,6 +52,13 @@ class Compare:
     """Write the result as JSON to FILE, or to stdout."""
 
 
+_ALIKE = {
+    "held-out programs": ("heldout_sha256",),
+    "model at the start": ("model_sha256",),
+    "validation tasks": ("validation_hash", "validation_tasks"),
+}
+"""What runs must have in common for their figures to be comparable: settings and inputs of the record."""
+
 Action = (
     Annotated[List, tyro.conf.subcommand("list", prefix_name=False)]
     | Annotated[Show, tyro.conf.subcommand("show", prefix_name=False)]
@@ -142,12 +149,16 @@ def compare_runs(paths: tuple[Path, ...]) -> dict[str, Any]:
         if key not in ("schema_version", "updates"):
             figures[key] = [summary.get(key) for summary in summaries]
     names = [str(path) for path in paths]
-    print(table([["", *names], *([key, *map(_cell, values)] for key, values in (differing | figures).items())]))
-    notes = []
-    for key in ("heldout_sha256", "model_sha256"):
-        if len({view.record["inputs"].get(key) for view in views}) > 1:
-            what = "held-out programs" if key == "heldout_sha256" else "model at the start"
-            notes.append(f"note: the runs have not the same {what}; figures may not be comparable.")
+    cells = [["", *names]]
+    for title, part in (("settings", differing), ("figures", figures)):
+        cells += [[title], *(["  " + key, *map(_cell, values)] for key, values in part.items())]
+    print(table(cells))
+    known = [{**view.record["settings"], **view.record["inputs"]} for view in views]
+    notes = [
+        f"note: the runs have not the same {what}; figures may not be comparable."
+        for what, keys in _ALIKE.items()
+        if len({tuple(record.get(key) for key in keys) for record in known}) > 1
+    ]
     print("\n".join(notes))
     return {"runs": names, "settings": differing, "figures": figures, "notes": notes}
 

@@ -79,12 +79,12 @@ def run(
 
 
 def render(table: dict) -> str:
-    """The table as plain text; an interval that holds 0 comes first and says so."""
+    """The table as plain text; an interval that holds 0 comes first and says so. One seed is named before all."""
 
     def holds_zero(difference: dict) -> bool:
         return difference["low"] <= 0 <= difference["high"]
 
-    rows = []
+    rows = ["one seed: says nothing about another training run"] if len(table["seeds"]) == 1 else []
     for d in sorted(table["differences"], key=lambda d: not holds_zero(d)):
         mean, low, high = (100 * d[key] for key in ("mean", "low", "high"))
         note = "  <- the interval holds 0" if holds_zero(d) else ""

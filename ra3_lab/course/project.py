@@ -68,6 +68,7 @@ def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:
     Checks it as the ranking will. Raises Refused where it would be refused, FileExistsError where `out` is taken, and
     FileNotFoundError or ValueError for a run that is not finished.
     """
+    import shlex
     import shutil
 
     from ra3_lab.runs import model_source, view_run
@@ -75,7 +76,7 @@ def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:
     run, out = Path(run), Path(out)
     view = view_run(run)
     if view.summary is None:
-        raise ValueError(f"{run} is not finished: `ra3-lab midtrain --resume {run}` first.")
+        raise ValueError(f"{run} is not finished: `ra3-lab midtrain --resume {shlex.quote(str(run))}` first.")
     record = {
         "schema_version": SCHEMA_VERSION,
         "title": title,

@@ -115,7 +115,9 @@ def self_test(
 
 
 def check_ks(ks: Sequence[int], counts: dict[str, int]) -> None:
-    """ValueError unless every task has at least k samples, for every k."""
+    """ValueError unless there is a k, and every task has at least k samples, for every k."""
+    if not ks:
+        raise ValueError("--k without a number: give which pass@k to report, for example --k 1 5.")
     for k in ks:
         if k < 1:
             raise ValueError(f"k is {k}; it must be at least 1.")

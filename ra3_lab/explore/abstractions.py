@@ -95,7 +95,7 @@ def abstraction_map(record: Mapping[str, Any]) -> Explorer:
     if not looks:
         raise ValueError(NO_LOOKS)
     names = tuple(dict.fromkeys(name for look in range(len(looks)) for name in kinds(occurrences(record, look))))
-    first = next(iter(kinds(occurrences(record, len(looks) - 1))), "")
+    first = next(iter(kinds(occurrences(record, len(looks) - 1))), names[0] if names else "")
     return Explorer(
         "map",
         "Abstraction map",

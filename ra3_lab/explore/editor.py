@@ -15,7 +15,7 @@ from typing import Any
 
 from ra3_lab.explore.counterfactual import draw_comparison
 from ra3_lab.explore.explorer import Action, Control, Explorer
-from ra3_lab.explore.findings import Twin, percent
+from ra3_lab.explore.findings import Twin, join, percent
 from ra3_lab.explore.markup import data_table
 from ra3_lab.explore.variants import controls, score_thoughts
 from ra3_lab.explore.view import View
@@ -137,8 +137,9 @@ def draw_editor(bench: Workbench, program: int, line: int, text: str) -> View:
 def draw_rates(bench: Workbench, program: int, line: int, text: str, samples: int = SAMPLES, seed: int = 0) -> View:
     """Pass rates of programs written on after each thought, with n and a 95 % interval (Wilson 1927)."""
     trace, task = bench.traces[program], bench.tasks[program]
-    tried: dict[str, str | None] = {"as it is": trace.latents[line], "no thought": None}
-    tried |= bench.thoughts(program, line, text)
+    here = trace.latents[line]
+    tried: dict[str, str | None] = {} if here is None else {"as it is": here}
+    tried |= {"no thought": None, **bench.thoughts(program, line, text)}
     passed = pass_counts(bench, trace, task, line, tried, samples, seed)
     rows = []
     for name, z in tried.items():
@@ -146,12 +147,15 @@ def draw_rates(bench: Workbench, program: int, line: int, text: str, samples: in
         said = "no thought" if z is None else f"#{z}"
         interval = f"{percent(low, 0)} to {percent(high, 0)}"
         rows.append((name, said, f"{passed[name]} of {samples}", percent(passed[name] / samples, 0), interval))
-    best = max(tried, key=lambda name: passed[name])
-    title = f"Most programs pass after {best}: {passed[best]} of {samples}"
+    most = max(passed.values())
+    best = [name for name in tried if passed[name] == most]
+    title = f"Most programs pass after {join(best)}: {most} of {samples}{' each' if len(best) > 1 else ''}"
+    if not most:
+        title = "No program passes after any of these"
     text = (
-        f"The model wrote the program's rest from line {line + 1} on {samples} times after each thought, at "
-        f"temperature 1; "
-        "a program passes if it passes all tests of the task. Intervals that overlap leave the order open."
+        f"The model wrote the rest of {trace.trace_id or 'the program'} from line {line + 1} on {samples} times after "
+        "each thought, at temperature 1; a program passes if it passes all tests of the task. Intervals that overlap "
+        "leave the order open."
     )
     columns = ("variant", "thought", "passed", "pass rate", "95 % interval")
     cells = [tuple(map(escape, row)) for row in rows]

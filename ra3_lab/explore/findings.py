@@ -288,11 +288,11 @@ def describe_mstep(record: Mapping[str, Any]) -> Twin | None:
 
 
 def describe_validation(record: Mapping[str, Any]) -> Twin | None:
-    """Validation score of the arms; the best checkpoint is the one that was kept."""
+    """Validation score of the arms; the best checkpoint is the one that was kept, of equals the last (`EMConfig`)."""
     arms = curves(record, "validation", "score")
     if not arms:
         return None
-    best = {arm: max(points, key=lambda point: point[1]) for arm, points in arms.items()}
+    best = {arm: max(points, key=lambda point: (point[1], point[0])) for arm, points in arms.items()}
     top = max(best, key=lambda arm: best[arm][1])
     title = f"Best validation score: {arm_label(top)} with {number(best[top][1], 3)}"
     if len(best) > 1:

@@ -3,7 +3,8 @@
 The price of a thought appears twice in RA3. In the temporal ELBO it follows from the sticky prior: choosing one
 particular new thought costs log(alpha |Z| / (1 - alpha)) nats more than keeping the old one. For free text |Z| means
 nothing, so training uses a constant c. `oracle_knobs` shows the first on a world small enough for every sum
-(`theory/oracle.py`), `recorded_knobs` the second on the thoughts of a recorded run.
+(`theory/oracle.py`), over all programs that it can write: a causal q fitted to a sample would know a program by its
+beginning. `recorded_knobs` shows the second on the thoughts of a recorded run.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from ra3_lab.explore.findings import MISSING, Twin, number, percent
 from ra3_lab.explore.view import View
 from ra3_lab.theory.closed_forms import renewal_cost
 from ra3_lab.theory.estep import best_causal
-from ra3_lab.theory.oracle import Bound, HiddenWorld, bound, evidence, posterior, sample_programs, skill_world
+from ra3_lab.theory.oracle import HiddenWorld, all_programs, bound, evidence, posterior, skill_world
+from ra3_lab.theory.oracle_labs import PosteriorRow
 
 ALPHAS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 COSTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
-SIZES = (2, 3, 4, 6)
+ORACLE_COSTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 1.0, 3.0)
+SIZES = (2, 3, 4, 5)
 NO_LOOKS = 'this record holds no looks at programs: make one with `ra3-lab record`, or take load_record("em").'
-TRUE_ALPHA, PROGRAMS, LENGTH = 0.75, 120, 8
+TRUE_ALPHA, LENGTH = 0.75, 5
 
 
 def oracle_knobs() -> Explorer:
@@ -36,82 +39,92 @@ def oracle_knobs() -> Explorer:
         "oracle-knobs",
         "ELBO knobs on the exact oracle",
         "A world of lines with hidden thoughts, small enough to compute log p(lines) exactly. Move alpha, the price "
-        "c and "
-        "the number of thoughts |Z|, and watch how much of the evidence each way of choosing thoughts keeps, what it "
-        "pays, "
-        "and how often it thinks. The programs were made with alpha = 0.75.",
+        "c and the number of thoughts |Z|, and watch how much of the evidence each way of choosing thoughts keeps, "
+        f"what it pays, and how often it thinks. A world with alpha = {TRUE_ALPHA:g} made the programs: all there are "
+        f"of {LENGTH} lines count, each as often as that world writes it.",
         (
             Control("alpha", "alpha, chance to keep", ALPHAS, 0.8, exported=(0.5, 0.7, 0.8, 0.9, 0.99)),
-            Control("cost", "c, nats a thought", COSTS, 1.0, exported=(0.0, 0.2, 0.5, 1.0, 2.0, 5.0)),
+            Control("cost", "c, nats a thought", ORACLE_COSTS, 0.1, exported=(0.0, 0.05, 0.1, 0.2, 0.4, 1.0, 3.0)),
             Control("size", "|Z|, thoughts to choose from", SIZES, 3),
         ),
         draw_oracle,
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=len(SIZES))
 def _programs(size: int) -> tuple[HiddenWorld, np.ndarray, np.ndarray]:
-    """The true world with `size` thoughts, programs of it, and their weights."""
+    """The true world with `size` thoughts, (N, LENGTH) every program of it, and (N,) how likely it writes each."""
     world = skill_world(thoughts=size, lines=max(3, size), alpha=TRUE_ALPHA, noise=0.1)
-    lines, _ = sample_programs(world, PROGRAMS, LENGTH, np.random.default_rng(0))
-    return world, lines, np.full(PROGRAMS, 1 / PROGRAMS)
+    lines = all_programs(world.lines, LENGTH)
+    return world, lines, np.exp(evidence(world, lines))
 
 
 @lru_cache(maxsize=256)
-def oracle_bounds(alpha: float, cost: float, size: int) -> tuple[float, dict[str, Bound]]:
-    """Mean evidence of a program (nats), and the bound under four ways to choose thoughts."""
+def _log_evidence(alpha: float, size: int) -> float:
+    true, lines, weights = _programs(size)
+    return float(weights @ evidence(HiddenWorld(alpha, true.emission), lines))
+
+
+@lru_cache(maxsize=512)
+def _way(name: str, alpha: float, size: int, cost: float | None) -> PosteriorRow:
+    """One way to choose thoughts; `cost` is what a priced one pays, None for the exact KL."""
     true, lines, weights = _programs(size)
     world = HiddenWorld(alpha, true.emission)
-    latents = size + 1
-    prior = np.broadcast_to(np.exp(world.log_prior), (*lines.shape, latents, latents)).copy()
-    ways = {
-        "from the prior": prior,
-        "causal, priced at c": best_causal(world, lines, weights, cost),
-        "causal, exact KL": best_causal(world, lines, weights, None),
-        "exact posterior": posterior(world, lines),
-    }
-    return float(evidence(world, lines).mean()), {name: bound(world, lines, q) for name, q in ways.items()}
+    if name == "from the prior":
+        q = np.broadcast_to(np.exp(world.log_prior), (*lines.shape, size + 1, size + 1))
+    elif name == "exact posterior":
+        q = posterior(world, lines)
+    else:
+        q = best_causal(world, lines, weights, cost)
+    terms = bound(world, lines, q)
+    likelihood, divergence = float(weights @ terms.likelihood), float(weights @ terms.divergence)
+    elbo, share = likelihood - divergence, float(weights @ terms.thoughts) / LENGTH
+    return PosteriorRow(name, likelihood, divergence, elbo, _log_evidence(alpha, size) - elbo, share)
+
+
+def oracle_bounds(alpha: float, cost: float, size: int) -> tuple[float, dict[str, PosteriorRow]]:
+    """Mean evidence of a program (nats), and the bound under four ways to choose thoughts, over all programs."""
+    ways = {"from the prior": None, "causal, priced at c": cost, "causal, exact KL": None, "exact posterior": None}
+    return _log_evidence(alpha, size), {name: _way(name, alpha, size, price) for name, price in ways.items()}
 
 
 def draw_oracle(alpha: float, cost: float, size: int) -> View:
     """The split of the bound at one setting."""
     log_p, ways = oracle_bounds(alpha, cost, size)
     price = renewal_cost(alpha, size)
-    share = {name: float(b.thoughts.mean()) / LENGTH for name, b in ways.items()}
     priced, causal = ways["causal, priced at c"], ways["causal, exact KL"]
-    lost = log_p - float(causal.elbo.mean())
     dear = f"c = {number(cost)} is {'dearer' if cost > price else 'cheaper'} than the prior's {number(price)} nats"
     if abs(cost - price) < 0.05:
         dear = f"c = {number(cost)} is about the prior's own price, {number(price)} nats"
-    title = f"{dear}; priced thinking stands at {percent(share['causal, priced at c'], 0)} of lines"
+    title = f"{dear}; priced thinking stands at {percent(priced.share, 0)} of lines"
     text = (
         f"With alpha {alpha:g} and {size} thoughts, one particular new thought costs log(alpha |Z| / (1 - alpha)) = "
         f"{number(price)} nats more than keeping. The evidence is {number(log_p)} nats a program of {LENGTH} lines. "
-        f"The "
-        f"exact posterior, which sees the whole program, reaches it; the best causal choice falls {number(lost)} nats "
-        f"short, the price of not seeing the line it explains. Priced at c it thinks at "
-        f"{percent(share['causal, priced at c'])} of lines and its bound is {number(float(priced.elbo.mean()))} nats."
+        "The exact posterior, which sees the whole program, reaches it; the best causal choice falls "
+        f"{number(causal.gap)} nats short, the price of not seeing the line it explains, and thinks at "
+        f"{percent(causal.share)} of lines. Priced at c it thinks at {percent(priced.share)} of lines and its bound "
+        f"is {number(priced.elbo)} nats."
     )
     rows = tuple(
         (
-            name,
-            number(float(b.likelihood.mean())),
-            number(float(b.divergence.mean())),
-            number(float(b.elbo.mean())),
-            number(log_p - float(b.elbo.mean())),
-            percent(share[name]),
+            way.name,
+            number(way.likelihood),
+            number(way.divergence),
+            number(way.elbo),
+            number(way.gap),
+            percent(way.share),
         )
-        for name, b in ways.items()
+        for way in ways.values()
     )
     columns = ("thoughts chosen", "E log-likelihood (nats)", "KL (nats)", "bound", "below evidence", "lines that think")
     return View(Twin(title, text, columns, rows), figure=_split_figure(log_p, ways))
 
 
-def _split_figure(log_p: float, ways: Mapping[str, Bound]) -> go.Figure:
+def _split_figure(log_p: float, ways: Mapping[str, PosteriorRow]) -> go.Figure:
     """Bars from 0 down: what the lines cost under the thoughts, then the KL; the evidence as a line."""
     names = list(ways)[::-1]
-    likelihood = [float(ways[name].likelihood.mean()) for name in names]
-    divergence = [-float(ways[name].divergence.mean()) for name in names]
+    likelihood = [ways[name].likelihood for name in names]
+    divergence = [-ways[name].divergence for name in names]
     figure = go.Figure()
     for values, name, color, shape in (
         (likelihood, "expected log-likelihood of the lines", "#0072B2", ""),

@@ -10,20 +10,24 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
 from ra3_lab.explore.figures import dress, styles
-from ra3_lab.rlvr.curves import CurveGroup
+from ra3_lab.rlvr.curves import CurveGroup, common_end
 
 
 def learning_title(groups: Sequence[CurveGroup]) -> str:
-    """The finding: which group ends highest, and whether its interval leaves the next one out."""
-    ends = sorted(((group.band()[-1][1], group.label) for group in groups), key=lambda end: -end[0].mean)
-    best, label = ends[0]
-    text = f"{label} ends at pass@1 {best.mean:.2f}"
-    if len(ends) == 1:
+    """The finding: which group is highest at the last update at which all were looked at, and whether its interval
+    leaves the next one out. Raises ValueError where there is no such update."""
+    last = common_end(groups)
+    ends = [(dict(group.band())[last], group.label) for group in groups]
+    (best, label), *rest = sorted(ends, key=lambda end: -end[0].mean)
+    ended = all(curve.updates[-1] == last for group in groups for curve in group.curves)
+    text = f"{label} ends at" if ended else f"After {last} update{'s' * (last != 1)} {label} is at"
+    text += f" pass@1 {best.mean:.2f}"
+    if not rest:
         return text
-    other, name = ends[1]
-    if math.isnan(best.low) or math.isnan(other.high):
-        return f"{text}, {name} at {other.mean:.2f} (one seed each is no evidence)"
+    other, name = rest[0]
     apart = "intervals apart" if best.low > other.high else "intervals overlap"
+    if alone := [label for end, label in ((best, label), (other, name)) if math.isnan(end.low)]:
+        apart = f"{alone[0]} has one seed: no evidence" if len(alone) == 1 else "one seed each: no evidence"
     return f"{text}, {name} at {other.mean:.2f} ({apart})"
 
 
@@ -32,7 +36,7 @@ def figure_learning(groups: Sequence[CurveGroup]) -> go.Figure:
     figure, look = go.Figure(), styles(group.label for group in groups)
     for group in groups:
         color, marker, dash = look[group.label]
-        band = group.band()
+        band, seeds = group.band(), len(group.curves)
         x = [update for update, _ in band]
         if not any(math.isnan(value.low) for _, value in band):
             figure.add_trace(
@@ -52,7 +56,7 @@ def figure_learning(groups: Sequence[CurveGroup]) -> go.Figure:
                 x=x,
                 y=[value.mean for _, value in band],
                 mode="lines+markers",
-                name=html.escape(f"{group.label} ({len(group.curves)} seeds)"),
+                name=html.escape(f"{group.label} ({seeds} seed{'s' * (seeds != 1)})"),
                 hovertemplate="%{y:.3f} after %{x} updates",
                 line={"color": color, "dash": dash, "width": 2.5},
                 marker={"symbol": marker, "size": 9, "color": color},

@@ -27,6 +27,7 @@ def annotated_program(example: Mapping[str, Any], bounds: tuple[float, float]) -
     lines: Sequence[str] = example["lines"]
     latents, gains = _padded(example, "latents", len(lines)), _padded(example, "gains", len(lines))
     truth = dict(zip(example.get("starts") or [], example.get("truth") or [], strict=False))
+    marker = escape(str(example.get("marker", "#")))
     rows, marks = [], []
     for t, line in enumerate(lines):
         mark = mark_of(latents[t], truth, t)
@@ -34,7 +35,7 @@ def annotated_program(example: Mapping[str, Any], bounds: tuple[float, float]) -
         if latents[t] is not None:
             gain = gains[t]
             rows.append(
-                f'<tr class="thought"><td></td><td class="code"><code>#{escape(latents[t])}</code></td>'
+                f'<tr class="thought"><td></td><td class="code"><code>{marker}{escape(latents[t])}</code></td>'
                 f'<td class="gain">{gain_bar(gain, bounds)}</td>{truth_cell(mark, truth, t)}</tr>'
             )
         elif mark == "missed":

@@ -32,8 +32,8 @@ IDEA = (
     "the likelihood of the "
     "expert's following lines by more than its price c.",
     "In the M-step, the model is fine-tuned by next-token prediction on the expert's code with those "
-    "comments written in; the two "
-    "steps alternate.",
+    "comments written in; in several "
+    "rounds the two alternate.",
 )
 GLOSSARY = {
     "latent": "what is decided before a line: keep going, or a thought",
@@ -73,7 +73,7 @@ def render_report(record: Mapping[str, Any]) -> str:
         _thoughts(record),
         _curves(record),
         _programs(record),
-        rlvr_section(record.get("rlvr_runs"), plotlyjs=False),
+        rlvr_section(record.get("rlvr_runs"), plotlyjs=_first_figure(record) is None),
         _reproduce(record),
     )
     return (
@@ -234,22 +234,24 @@ def _curves(record: Mapping[str, Any]) -> str:
     return section("curves", "Learning curves", drawn) if drawn else ""
 
 
+def _first_figure(record: Mapping[str, Any]) -> str | None:
+    """Which of this module's figures is the page's first; None where there is none."""
+    names = ("lengths", "estep", "mstep", "validation")
+    return next((name for name in names if getattr(findings, f"describe_{name}")(record)), None)
+
+
 def _figure(record: Mapping[str, Any], name: str, label: str) -> str:
     """A figure with its finding, paragraph and table; plotly.js comes with the first figure of the page."""
     twin = getattr(findings, f"describe_{name}")(record)
     figure: go.Figure | None = getattr(figures, f"figure_{name}")(record)
     if twin is None or figure is None:
         return ""
-    first = (
-        next(n for n in ("lengths", "estep", "mstep", "validation") if getattr(findings, f"describe_{n}")(record))
-        == name
-    )
     figure.update_layout(title=None)  # the heading says it, and wraps
     config = {"displayModeBar": False, "displaylogo": False, "responsive": True}
     drawing = to_html(
         figure,
         config=config,
-        include_plotlyjs=first,
+        include_plotlyjs=name == _first_figure(record),
         full_html=False,
         div_id=f"plot-{name}",
         default_height="auto",

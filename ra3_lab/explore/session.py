@@ -82,11 +82,17 @@ def start(notebook: str, minutes: float, memory_gb: float, preset: str = "embedd
     # peft imports bitsandbytes where it is installed, which then warns of a missing kernel that training cannot use.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     length = "half a minute" if minutes == 0.5 else f"{minutes:g} minute{'s' * (minutes != 1)}"
+    model, device = PRESETS[preset]
+    needs = f"about {length} and {memory_gb:g} GB of memory on two CPU cores"
+    if device == "cuda":
+        needs = f"a GPU, and the network the first time; the embedded preset needs {needs}"
+    else:
+        needs += "; no network"
     rows = {
         "Notebook": notebook,
         "Versions": f"ra3_lab {ra3_lab.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-        "Preset": f"{preset} ({PRESETS[preset][0]} on {PRESETS[preset][1]})",
-        "Needs": f"about {length} and {memory_gb:g} GB of memory on two CPU cores; no network",
+        "Preset": f"{preset} ({model} on {device})",
+        "Needs": needs,
     }
     if in_notebook():
         show_style()

@@ -45,6 +45,7 @@ def render_study(spec: StudySpec, records: list[dict[str, Any]], tables: Mapping
 def _split(split: str, table: Mapping[str, Any]) -> str:
     """Arms and differences on one split."""
     arms = table["arms"]
+    interval = f"95 % interval ({'seeds and tasks' if len(table['seeds']) > 1 else 'tasks only; one seed'})"
     most = max(row["ci95"][1] for row in arms.values()) or 1.0
     rows = [
         (
@@ -61,7 +62,7 @@ def _split(split: str, table: Mapping[str, Any]) -> str:
         for arm, row in arms.items()
     ]
     kinds = next(iter(arms.values()))["by_listing"]
-    columns = ("arm", "pass@1", "95 % interval", "", "by seed, %", *kinds, "thoughts", "updates", "seconds")
+    columns = ("arm", "pass@1", interval, "", "by seed, %", *kinds, "thoughts", "updates", "seconds")
     body = data_table(f"pass@1 on {split}", columns, rows, words=(3, 4))
     if differences := table["differences"]:
         ends = [abs(d[key]) for d in differences for key in ("low", "high")]
@@ -76,7 +77,7 @@ def _split(split: str, table: Mapping[str, Any]) -> str:
             )
             for d in differences
         ]
-        columns = ("difference", "points", "95 % interval (seeds and tasks)", "", "")
+        columns = ("difference", "points", interval, "", "")
         body += data_table(f"Paired differences of pass@1 on {split}", columns, rows, words=(3, 4))
     return section(f"split-{split}", f"Held-out tasks: {escape(split)}", body)
 

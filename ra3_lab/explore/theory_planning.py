@@ -20,15 +20,18 @@ from ra3_lab.theory.violations import KINDS, ViolationRecord
 def describe_regret(record: RegretRecord) -> Twin:
     """Regret split in two for each kept set."""
     settled = [_settled(record, curve) for curve in record.curves]
-    quick = min(range(len(settled)), key=lambda i: (settled[i], record.curves[i].options))
-    slow = max(range(len(settled)), key=lambda i: settled[i])
+    order = [math.inf if n is None else n for n in settled]
+    quick = min(range(len(order)), key=lambda i: (order[i], record.curves[i].options))
+    slow = max(range(len(order)), key=lambda i: order[i])
     title = (
-        f"{record.curves[quick].name.capitalize()}: nothing left to learn after {_sweeps(settled[quick])}; "
-        f"{record.curves[slow].name}: after {_sweeps(settled[slow])}"
+        f"{record.curves[quick].name.capitalize()}: nothing left to learn {_when(record, settled[quick])}; "
+        f"{record.curves[slow].name}: {_when(record, settled[slow])}"
     )
+    if settled[quick] is None:
+        title = f"No kept set is at its own best within {_sweeps(record.sweeps[-1])}"
     parts = [
-        f"{curve.name} ({curve.options} options) give up {number(curve.pruning, 3)} by pruning and reach their own "
-        f"best after {_sweeps(n)}"
+        f"{curve.name} ({curve.options} options) give up {number(curve.pruning, 3)} by pruning "
+        f"(own best {_when(record, n)})"
         for curve, n in zip(record.curves, settled, strict=True)
     ]
     text = (
@@ -43,7 +46,7 @@ def describe_regret(record: RegretRecord) -> Twin:
             number(curve.modulus, 3),
             number(curve.pruning, 4),
             *(number(curve.learning[n], 4) for n in _budgets(record)),
-            str(n),
+            f"more than {record.sweeps[-1]}" if n is None else str(n),
         )
         for curve, n in zip(record.curves, settled, strict=True)
     )
@@ -85,10 +88,15 @@ def _budgets(record: RegretRecord) -> list[int]:
     return [n for n in (0, 2, 5, 10) if n < len(record.sweeps)]
 
 
-def _settled(record: RegretRecord, curve: RegretCurve) -> int:
-    """Fewest sweeps after which less than a thousandth of the best return is left to learn."""
+def _settled(record: RegretRecord, curve: RegretCurve) -> int | None:
+    """Fewest sweeps after which less than a thousandth of the best return is left to learn; None: more than tried."""
     above = [n for n, error in zip(record.sweeps, curve.learning, strict=True) if error > record.best / 1000]
-    return above[-1] + 1 if above else 0
+    settled = above[-1] + 1 if above else 0
+    return settled if settled <= record.sweeps[-1] else None
+
+
+def _when(record: RegretRecord, settled: int | None) -> str:
+    return f"not within {_sweeps(record.sweeps[-1])}" if settled is None else f"after {_sweeps(settled)}"
 
 
 def _sweeps(count: int) -> str:
@@ -304,8 +312,9 @@ def describe_horizon(record: HorizonRecord) -> Twin:
         f"Tau {record.law}, gamma {number(record.gamma)}, epsilon {record.epsilon:g}: gbar falls from "
         f"{number(first.gbar, 3)} to {number(last.gbar, 3)}, the effective horizon from {number(first.horizon, 1)} "
         f"to {number(last.horizon, 1)} decisions. With one primitive action kept gbar is {number(kept[-1].gbar, 3)} "
-        f"at every duration and the bound stays at {kept[-1].bound}, though {kept[-1].measured} sweeps do. Over "
-        f"{record.fit_long.points} settings, sweeps against bound: slope {number(record.fit_long.slope)}, R² "
+        f"at every duration, and as R_max goes from {number(kept[0].r_max)} to {number(kept[-1].r_max)} the bound goes "
+        f"from {kept[0].bound} to {kept[-1].bound}, though {kept[-1].measured} sweeps do at E[τ] = {kept[-1].mean:g}. "
+        f"Over {record.fit_long.points} settings, sweeps against bound: slope {number(record.fit_long.slope)}, R² "
         f"{number(record.fit_long.r_squared, 4)}; with a kept primitive slope {number(record.fit_kept.slope)}, R² "
         f"{number(record.fit_kept.r_squared)}. Beside it, without a claim: {join(learners)} steps."
     )

@@ -31,6 +31,7 @@ COLUMNS = (
     "bought",
     "true step",
 )
+"""Heads of the table; the last is left out where nobody knows the truth."""
 
 
 def latent_timeline(record: Mapping[str, Any]) -> Explorer:
@@ -73,9 +74,12 @@ def reading(look: Mapping[str, Any]) -> str:
 
     >>> reading({"round": 0, "update": 5})
     'round 1, E-step update 5'
+    >>> reading({"round": 0, "update": 36, "after": "em"})
+    'after 1 round: the trained model'
     """
     if look.get("after") == "em":
-        return f"after {look['round'] + 1} rounds: the trained model"
+        rounds = look["round"] + 1
+        return f"after {rounds} round{'s' * (rounds != 1)}: the trained model"
     return f"round {look['round'] + 1}, E-step update {look['update']}"
 
 
@@ -114,7 +118,7 @@ def draw_timeline(record: Mapping[str, Any], program: int, look: int, line: int)
             number(seen["logp"][t], 3),
             number(seen["plain"][t], 3),
             "" if gains[t] is None else number(gains[t], 2, sign=True),
-            truth.get(t, "").strip(),
+            *([truth.get(t, "").strip()] if truth else []),
         )
         for t, code in enumerate(lines)
     )
@@ -124,7 +128,8 @@ def draw_timeline(record: Mapping[str, Any], program: int, look: int, line: int)
         + _table(fixed["task_id"], lines, latents, gains, marks, modes, truth, bounds, line)
         + "".join(_account(t, lines[t], latents, modes, seen, t == line) for t in range(len(lines)))
     )
-    return View(Twin(title, text, COLUMNS, rows), body, figure_program(record, program, look), (1, 2, 3, 7))
+    columns, words = (COLUMNS, (1, 2, 3, 7)) if truth else (COLUMNS[:-1], (1, 2, 3))
+    return View(Twin(title, text, columns, rows), body, figure_program(record, program, look), words)
 
 
 def figure_program(record: Mapping[str, Any], program: int, look: int) -> go.Figure:
@@ -193,14 +198,17 @@ def _table(
         rows.append(
             f'<tr><td><button type="button" class="pick" data-set="line={t}" aria-pressed="{pressed}" '
             f'aria-label="Line {t + 1}: show its account">{t + 1}</button></td><td class="mode">{mode}</td>'
-            f'<td class="code"><code>{escape(line.rstrip(chr(10)))}</code></td><td></td><td></td></tr>'
+            f'<td class="code"><code>{escape(line.rstrip(chr(10)))}</code></td><td></td>'
+            f"{'<td></td>' if truth else ''}</tr>"
         )
+    widths, head = '<col class="no"><col class="mode"><col><col class="bought">', '<th scope="col">Bought (nats)</th>'
+    if truth:
+        widths, head = widths + '<col class="true">', head + '<th scope="col">True step?</th>'
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Lines and thoughts of {escape(name)}">'
         f'<table class="lines"><caption class="unseen">Lines and thoughts of {escape(name)}</caption>'
-        '<colgroup><col class="no"><col class="mode"><col><col class="bought"><col class="true"></colgroup><thead><tr>'
-        '<th scope="col">Line</th><th scope="col">z</th><th scope="col">Code and thoughts</th>'
-        '<th scope="col">Bought (nats)</th><th scope="col">True step?</th></tr></thead>'
+        f"<colgroup>{widths}</colgroup><thead><tr>"
+        f'<th scope="col">Line</th><th scope="col">z</th><th scope="col">Code and thoughts</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

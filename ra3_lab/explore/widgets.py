@@ -81,15 +81,21 @@ class ExplorerWidget(ipywidgets.VBox):
 
     def put(self, name: str, value: Any) -> None:
         """A control was moved."""
-        self.explorer.set(**{name: value})
+        self._move(name, value)
         self.redraw()
 
     def click(self, name: str, value: str) -> None:
         """Something was clicked; where the drawing answers by itself, the browser has already shown it."""
         control = self._clicks[name]
-        self.explorer.set(**{name: next(one for one in control.values if str(one) == value)})
+        self._move(name, next(one for one in control.values if str(one) == value))
         if control.redraws:
             self.redraw()
+
+    def _move(self, name: str, value: Any) -> None:
+        """Set a control; an answer that was given where the controls stood before goes."""
+        if value != self.explorer.state[name]:
+            self.explorer.set(**{name: value})
+            self.answer.html = ""
 
     def act(self, action: Action) -> None:
         """A button was pressed."""

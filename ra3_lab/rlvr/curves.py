@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,16 +105,14 @@ class CurveGroup:
         at = [dict(zip(curve.updates, curve.values, strict=True)) for curve in self.curves]
         return [(update, over_seeds([values[update] for values in at])) for update in common]
 
-    @property
-    def even(self) -> tuple[Curve, ...]:
-        """The curves up to the last update that all of them have reached."""
-        last = min(curve.updates[-1] for curve in self.curves)
-        return tuple(curve.until(last) for curve in self.curves)
+    def until(self, update: int) -> CurveGroup:
+        """The looks up to this update."""
+        return CurveGroup(self.label, tuple(curve.until(update) for curve in self.curves))
 
     def summary(self, level: float) -> dict[str, Any]:
         """Plain data: area, final value, updates to the level (median over seeds; infinite where half of them
-        never do), all up to the update that every run has reached."""
-        curves = self.even
+        never do), all up to the last update at which every run was looked at."""
+        curves = self.until(common_end([self])).curves
         reached = [curve.steps_to(level) for curve in curves]
         return {
             "label": self.label,
@@ -124,6 +123,21 @@ class CurveGroup:
             "steps_to_level": float(np.median(reached)),
             "reached_level": sum(map(math.isfinite, reached)),
         }
+
+
+def common_end(groups: Sequence[CurveGroup]) -> int:
+    """The last update at which every run of all groups was looked at: what comes after it cannot be compared.
+
+    Raises ValueError where there is none.
+
+    >>> long, short = Curve(0, (0, 10, 20), (0.1, 0.2, 0.3)), Curve(0, (0, 10), (0.1, 0.4))
+    >>> common_end([CurveGroup("a", (long,)), CurveGroup("b", (short,))])
+    10
+    """
+    looks = [set(curve.updates) for group in groups for curve in group.curves]
+    if not (common := set.intersection(*looks)):
+        raise ValueError("no update at which all runs were looked at: validate them at the same updates.")
+    return max(common)
 
 
 def read_groups(paths: Sequence[Path]) -> list[CurveGroup]:
@@ -162,10 +176,11 @@ def read_groups(paths: Sequence[Path]) -> list[CurveGroup]:
 
 def _labels(groups: Sequence[tuple[str, Path]]) -> list[str]:
     """A label for each group, of which is given what its runs start from, and the folder of one: the first of these
-    names that no other group has."""
+    names that no other group has among its own, so that no two are alike.
+
+    >>> _labels([("embedded", Path("out/ra3")), ("embedded", Path("out/x")), ("runs/ra3", Path("out/y"))])
+    ['out/ra3', 'x', 'y']
+    """
     names = [(Path(init).name, path.name, str(path)) for init, path in groups]
-    columns = list(zip(*names, strict=True))
-    return [
-        next((name for name, column in zip(own, columns, strict=True) if column.count(name) == 1), own[-1])
-        for own in names
-    ]
+    taken = Counter(name for own in names for name in set(own))
+    return [next((name for name in own if taken[name] == 1), own[-1]) for own in names]

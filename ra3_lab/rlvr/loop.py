@@ -84,6 +84,9 @@ class RLVRConfig:
         for name in ("updates", "prompts", "most_draws", "evaluate_every", "validation_samples", "groups_kept"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1.")
+        for name in ("kl_every", "groups_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: updates between two, or 0 for none.")
         if self.grpo.overlong > self.sampling.max_new:
             raise ValueError(
                 f"grpo.overlong={self.grpo.overlong}: a zone before sampling.max_new={self.sampling.max_new}, so no "

@@ -4,7 +4,6 @@ from ra3_lab.runs.directory import (
     RunDirectory,
     RunView,
     create_run,
-    held,
     model_source,
     open_run,
     read_run,
@@ -24,6 +23,7 @@ from ra3_lab.runs.files import (
     write_json,
 )
 from ra3_lab.runs.follower import Follower
+from ra3_lab.runs.lock import held
 from ra3_lab.runs.progress import narrator, tenths
 from ra3_lab.runs.signals import Interrupted, polite_stop
 

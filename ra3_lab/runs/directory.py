@@ -14,10 +14,10 @@ model. After a kill the metrics are cut back to the checkpoint, and what follows
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from ra3_lab.runs.files import (
     SCHEMA_VERSION,
     JsonLines,
-    explained,
     fresh_directory,
     json_text,
+    made_directory,
     plain,
     read_json,
     read_jsonl,
     write_json,
 )
 from ra3_lab.runs.follower import Follower
+from ra3_lab.runs.lock import is_locked, lock
 from ra3_lab.runs.signals import Interrupted, StopRequest
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunDirectory:
         self.checkpoint_every = checkpoint_every
         self.stop: StopRequest = StopRequest()
         """Looked at after every update; set by `signals.polite_stop`."""
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             self.metrics, self.traces = JsonLines(path / "metrics.jsonl"), JsonLines(path / "traces.jsonl")
         except OSError:
@@ -171,18 +172,12 @@ def create_run(
     from ra3_lab.runs.provenance import git_state, versions
 
     _check_interval(checkpoint_every)
-    if (out / "run.json").exists() and not (out / "summary.json").exists():
-        raise FileExistsError(
-            f"{out} holds a run that is not finished: go on with {read_run(out)['go_on']}, choose another --out, or "
-            "delete it."
-        )
-    if out.is_dir():
-        (out / "run.json.tmp").unlink(missing_ok=True)  # all that a kill in this function leaves
-    fresh_directory(out)
+    require_free(out)
+    made_directory(out)
     record = {
         "schema_version": SCHEMA_VERSION,
         "command": command,
-        "go_on": go_on or f"ra3-lab {command} --resume {out}",
+        "go_on": go_on or f"ra3-lab {command} --resume {shlex.quote(str(out))}",
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": plain(settings),
         "inputs": plain(inputs),
@@ -191,6 +186,22 @@ def create_run(
     }
     write_json(out / "run.json", record)
     return RunDirectory(out, record, checkpoint_every)
+
+
+def require_free(out: Path) -> None:
+    """Say at once, before a model is loaded, that no new run can begin in this folder. Makes none.
+
+    Raises FileExistsError where it holds anything.
+    """
+    if (out / "run.json").exists() and not (out / "summary.json").exists():
+        raise FileExistsError(
+            f"{out} holds a run that is not finished: go on with {read_run(out)['go_on']}, choose another --out, or "
+            "delete it."
+        )
+    with suppress(OSError):  # on a disk that cannot be written to; there is none, mostly
+        (out / "run.json.tmp").unlink()  # all that a kill in `create_run` leaves
+    if out.exists():
+        fresh_directory(out)
 
 
 def resume_run(
@@ -210,9 +221,7 @@ def resume_run(
     """
     from ra3_lab.runs.provenance import versions
 
-    record = read_run(out)
-    if record["command"] != command:
-        raise ValueError(f"{out} is a run of `ra3-lab {record['command']}`, not of `ra3-lab {command}`.")
+    record = read_run_of(out, command)
     for what, now in (("settings", settings), ("inputs", inputs)):
         for key, was, value in differences(record[what], plain(now)):
             if key in FREE_SETTINGS:
@@ -276,7 +285,7 @@ def _discard_untouched(out: Path) -> None:
     finds it free."""
     files = [path for path in out.rglob("*") if path.is_file()]
     if all(path.name in ("run.json", ".lock") or not path.stat().st_size for path in files):
-        shutil.rmtree(out)
+        shutil.rmtree(out, ignore_errors=True)  # `--out .` stays, empty; the error that led here is the one to tell
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], under: str = "") -> list[tuple[str, Any, Any]]:
@@ -310,6 +319,14 @@ def read_run(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_run_of(path: Path, command: str) -> dict[str, Any]:
+    """The same, of a run of this command. Raises ValueError for another command's, else as `read_run` does."""
+    record = read_run(path)
+    if record["command"] != command:
+        raise ValueError(f"{path} is a run of `ra3-lab {record['command']}`, not of `ra3-lab {command}`.")
+    return record
+
+
 @dataclass(frozen=True)
 class RunView:
     """A run as a reader sees it, whatever its state."""
@@ -334,8 +351,16 @@ def view_run(path: Path) -> RunView:
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else None
     rows = read_jsonl(path / "metrics.jsonl")
     updates = sum(row.get("stage") in ("pretrain", "estep", "mstep", "rlvr") for row in rows)
-    state = "finished" if summary else "running" if _is_locked(path) else "stopped"
+    state = "finished" if summary else "running" if is_locked(path) else "stopped"
     return RunView(path, record, state, updates, rows[-1] if rows else {}, summary)
+
+
+def require_finished_with(view: RunView, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where a finished run has other settings than these, but for FREE_SETTINGS and NOTED_SETTINGS:
+    going on would change nothing."""
+    for key, was, _ in differences(view.record["settings"], plain(settings)):
+        if key.rsplit(".", 1)[-1] not in (*FREE_SETTINGS, *NOTED_SETTINGS):
+            raise ValueError(f"{view.path} is finished with {key}={json_text(was, None)}: start a new run with --out.")
 
 
 def model_source(source: str | Path) -> str | Path:
@@ -347,57 +372,6 @@ def model_source(source: str | Path) -> str | Path:
     if not (path / "run.json").is_file():
         return source
     if not (path / "model").is_dir():
-        raise FileNotFoundError(f"{path} is a run that has no model yet: finish it first (--resume {path}).")
+        go_on = f"--resume {shlex.quote(str(path))}"
+        raise FileNotFoundError(f"{path} is a run that has no model yet: finish it first ({go_on}).")
     return path / "model"
-
-
-# --- one process at a time ----------------------------------------------------------------------------
-
-
-def _lock(path: Path) -> int | None:
-    """Hold the run until the process ends, however it ends; None where the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        descriptor = os.open(path / ".lock", os.O_RDONLY | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise explained(error, f"{path} cannot be written to") from error
-    for pause in (0.1, 0.2, 0.4, None):  # a reader that asks `_is_locked` holds it for a moment
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if pause is None:
-                os.close(descriptor)
-                raise FileExistsError(f"{path} is in use by another process: wait for it, or stop it first.") from None
-            time.sleep(pause)
-    return descriptor
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder meanwhile. Raises FileExistsError where one is at it."""
-    descriptor = _lock(folder)
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        import fcntl
-
-        descriptor = os.open(path / ".lock", os.O_RDONLY)
-    except (ImportError, OSError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

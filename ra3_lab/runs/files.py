@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +45,18 @@ def json_text(value: Any, indent: int | None = 1) -> str:
 
 
 def fresh_directory(out: Path) -> Path:
-    """Create `out`. Raises FileExistsError where it exists and holds anything: no run is overwritten."""
+    """Create `out`. Raises FileExistsError where it exists and holds anything: no run is overwritten; OSError with the
+    reason where it cannot be made, or nothing can be written into it."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
             f"{out} exists and is not empty: choose another --out, or delete it if you no longer need it."
         )
-    return made_directory(out)
+    made_directory(out)
+    try:
+        with tempfile.TemporaryFile(dir=out):
+            return out
+    except OSError as error:
+        raise explained(error, f"the folder {out} cannot be written to", "choose another --out") from error
 
 
 def made_directory(out: Path) -> Path:
@@ -71,7 +79,8 @@ def write_json(path: Path, value: Any) -> None:
         os.replace(staging, path)
         sync_folder(path.parent)
     except OSError as error:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not be there, or the disk cannot be written to
+            staging.unlink()
         raise explained(error, f"{path} cannot be written") from error
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
 from ra3_lab.evaluate.programs import evaluate_programs
-from ra3_lab.experiment import ExperimentConfig, field_of, run_arm
+from ra3_lab.experiment import ExperimentConfig, Field, field_of, run_arm
 from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.models.load import load_model
 from ra3_lab.study.spec import ArmSpec, StudySpec
+
+TIMED = 32
+"""Sampled programs that are timed; those of a study are sampled together, too."""
 
 
 def minutes(spec: StudySpec) -> list[tuple[str, float]]:
@@ -18,32 +22,36 @@ def minutes(spec: StudySpec) -> list[tuple[str, float]]:
     rows = []
     for arm in spec.arms:
         settings, config = spec.settings(arm, spec.seeds[0]), spec.experiment(arm, spec.seeds[0])
-        probe = settings or spec.midtrain
-        key = (arm.model, arm.method, arm.one_latent, probe.estep.programs, probe.estep.group, probe.mstep.programs)
-        if key not in timed:
-            timed[key] = _time(arm, replace(probe, method=probe.method if settings else "ntp"), config)
-        per_estep, per_mstep, per_task = timed[key]
         tasks = field_of(config)
-        held_out = sum(len(rows) for rows in tasks.tests.values()) * config.samples
-        seconds = per_task * held_out
+        short, corpus = _short(settings or replace(spec.midtrain, method="ntp")), tasks.training[:64]
+        key = (arm.model, arm.one_latent, len(corpus), short)
+        if key not in timed:
+            timed[key] = _time(arm, short, config, replace(tasks, training=corpus))
+        per_estep, per_mstep, per_program = timed[key]
+        seconds = per_program * sum(map(len, tasks.tests.values())) * config.samples
         if settings is not None:
             esteps = settings.estep.updates if settings.method == "ra3" else 0
             msteps = settings.mstep.updates + settings.estep.updates - esteps
             looks = -(-msteps // settings.evaluate_every)
-            seconds += per_estep * esteps + per_mstep * msteps + per_task * looks * 2 * len(tasks.validation)
+            seconds += per_estep * esteps + per_mstep * msteps + per_program * looks * 2 * len(tasks.validation)
         rows.append((arm.name, seconds / 60))
     return rows
 
 
-def _time(arm: ArmSpec, settings: MidtrainConfig, config: ExperimentConfig) -> tuple[float, float, float]:
+def _short(settings: MidtrainConfig) -> MidtrainConfig:
+    """Two updates of each kind at these settings; what an update's time does not hang on is the same for all, so that
+    arms that differ in nothing else share a timing."""
+    cost = 0.0 if math.isfinite(settings.estep.cost) else math.inf  # which leaves the E-step out
+    same = {"learning_rate": 1e-4, "discount": 1.0, "horizon": None, "floor": None, "penalty": 0.0, "clip": 1.0}
+    estep = replace(settings.estep, updates=2, cost=cost, **same)
+    mstep = replace(settings.mstep, updates=2, learning_rate=1e-4, weight_decay=0.0, clip=1.0)
+    return replace(settings, seed=0, rounds=1, evaluate_every=10**6, estep=estep, mstep=mstep)
+
+
+def _time(arm: ArmSpec, short: MidtrainConfig, config: ExperimentConfig, tasks: Field) -> tuple[float, float, float]:
     """Seconds of an E-step update, of an M-step update, and of a sampled program."""
     model, tokenizer = load_model(arm.model, "cpu")
-    tasks = field_of(config)
-    field = replace(
-        tasks, training=tasks.training[:64], validation=tasks.validation[:4], tests={}, watched=tasks.watched[:1]
-    )
-    two = {"evaluate_every": 10**6, "rounds": 1, "mstep": replace(settings.mstep, updates=2)}
-    short = replace(settings, estep=replace(settings.estep, updates=2), **two)
+    field = replace(tasks, validation=tasks.validation[:4], tests={}, watched=tasks.watched[:1])
     result = run_arm(config, arm.name, short, field, model, tokenizer, lambda text: None, arm.one_latent).trained
     assert result is not None
     at: dict[str, list[float]] = {}
@@ -51,11 +59,13 @@ def _time(arm: ArmSpec, settings: MidtrainConfig, config: ExperimentConfig) -> t
     for record in result.history:
         at.setdefault(record["stage"], []).append(record["seconds"] - before)
         before = record["seconds"]
+    few = tasks.validation[:8]
+    samples = -(-TIMED // len(few))
     start = time.perf_counter()
-    evaluate_programs(model, tokenizer, tasks.validation[:8], 4, precision=settings.precision)
-    per_sample = (time.perf_counter() - start) / 32
+    evaluate_programs(model, tokenizer, few, samples, precision=short.precision)
+    per_program = (time.perf_counter() - start) / (len(few) * samples)
 
     def mean(stage: str) -> float:
         return sum(at.get(stage, [])) / max(len(at.get(stage, [])), 1)
 
-    return mean("estep"), mean("mstep"), per_sample
+    return mean("estep"), mean("mstep"), per_program

@@ -30,50 +30,75 @@ def run_study(
 ) -> list[dict[str, Any]]:
     """Run what `out` does not hold yet, arm by arm and seed by seed (all arms of a seed first); returns all records.
 
-    `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises ValueError where `out` holds
-    an arm of this name that was run with other settings or from other weights (a base trained anew at its place), or
-    whose model was to be kept and is not there, or where a split has fewer tasks than asked for, FileNotFoundError
-    for an arm's model directory that is not there, and FileExistsError where another process is at `out`.
+    `keep_models` saves every trained model in `model_folder(out, arm, seed)`. Raises, before anything is trained,
+    ValueError where `out` holds arms scored on other tasks than the spec's, or an arm of this name that was run with
+    other settings or from other weights (a base trained anew at its place), or whose model was to be kept and is not
+    there, or where a split has fewer tasks than asked for, FileNotFoundError for an arm's model directory that is not
+    there, and FileExistsError where another process is at `out`.
     """
-    for arm in spec.arms:  # what is missing shows before anything is trained
+    for arm in spec.arms:
         located(arm.model)
-    for arm in {arm.corpus: arm for arm in spec.arms}.values():
-        field_of(spec.experiment(arm, spec.seeds[0]))
+    fields = [field_of(spec.experiment(arm, spec.seeds[0])) for arm in {arm.corpus: arm for arm in spec.arms}.values()]
     with held(made_directory(out)):
-        return _run_arms(spec, out, say, keep_models)
-
-
-def _run_arms(spec: StudySpec, out: Path, say: Callable[[str], None], keep_models: bool) -> list[dict[str, Any]]:
-    """`run_study`, once everything that it needs is there and nobody else is at `out`."""
-    path, records = out / RECORDS, read_study(out)
-    done = {(record["arm"], record["seed"]): record for record in records}
-    append = JsonLines(path)
-    wanted = [(arm, seed) for seed in spec.seeds for arm in spec.arms]
-    for number, (arm, seed) in enumerate(wanted, 1):
-        made_by, weights = json.loads(json.dumps(plain(spec.fingerprint(arm, seed)))), base_weights(arm)
-        if (arm.name, seed) in done:
-            same, before = _as_now(done[arm.name, seed]["made_by"]) == made_by, done[arm.name, seed].get("weights")
-            if not same or (before and weights and before != weights):
-                what = f"from other weights of {arm.model}" if same else "with other settings"
-                raise ValueError(
-                    f"{path} holds arm {arm.name!r} at seed {seed} run {what}: rename the arm, or choose another --out."
-                )
-            if keep_models and arm.method != "base" and not model_folder(out, arm.name, seed).exists():
-                raise ValueError(
-                    f"{path} holds arm {arm.name!r} at seed {seed}, whose model was not kept: delete its line to have "
-                    "it run again, or choose another --out."
-                )
-            continue
-        say(f"arm {arm.name}, seed {seed} ({number} of {len(wanted)})")
-        kept = model_folder(out, arm.name, seed) if keep_models else None
-        about = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, "weights": weights}
-        record = about | _run(spec, arm, seed, kept, say)
-        append(record)
-        append.sync()
-        records.append({**record})
-    write_json(out / "spec.json", {"schema_version": 1, **plain(spec)})
+        records = read_study(out)
+        _require_same_tasks(records, {split: len(tasks) for split, tasks in fields[0].tests.items()}, out)
+        wanted = [(arm, seed) for seed in spec.seeds for arm in spec.arms]
+        done = {(record["arm"], record["seed"]): record for record in records}
+        for arm, seed in wanted:
+            if (arm.name, seed) in done:
+                _require_as_wanted(spec, arm, seed, done[arm.name, seed], out, keep_models)
+        append = JsonLines(out / RECORDS)
+        for number, (arm, seed) in enumerate(wanted, 1):
+            if (arm.name, seed) in done:
+                continue
+            say(f"arm {arm.name}, seed {seed} ({number} of {len(wanted)})")
+            kept = model_folder(out, arm.name, seed) if keep_models else None
+            made_by, weights = _made_by(spec, arm, seed), base_weights(arm)
+            about = {"arm": arm.name, "seed": seed, "why": arm.why, "made_by": made_by, "weights": weights}
+            record = about | _run(spec, arm, seed, kept, say)
+            append(record)
+            append.sync()
+            records.append({**record})
+        write_json(out / "spec.json", {"schema_version": 1, **plain(spec)})
     keys = {(arm.name, seed) for arm, seed in wanted}
     return [record for record in records if (record["arm"], record["seed"]) in keys]
+
+
+def _require_same_tasks(records: list[dict[str, Any]], tests: dict[str, int], out: Path) -> None:
+    """Raises ValueError where an arm, wanted or not, was scored on other tasks than `tests`, split -> how many: one
+    folder is one comparison."""
+    for record in records:
+        scored = {split: len(rows) for split, rows in record["correct"].items()}
+        if scored != tests:
+            raise ValueError(
+                f"{out / RECORDS} holds arm {record['arm']!r} at seed {record['seed']} scored on {_told(scored)}, this "
+                f"study asks for {_told(tests)}: choose another --out, or give splits and tasks as they were."
+            )
+
+
+def _told(tests: dict[str, int]) -> str:
+    return " and ".join(f"{count} tasks of {split!r}" for split, count in tests.items()) or "no tasks"
+
+
+def _require_as_wanted(
+    spec: StudySpec, arm: ArmSpec, seed: int, found: dict[str, Any], out: Path, keep_models: bool
+) -> None:
+    """Raises ValueError where a finished arm is not what the spec would make of it now, or its model was not kept."""
+    holds = f"{out / RECORDS} holds arm {arm.name!r} at seed {seed}"
+    same = _as_now(found["made_by"]) == _made_by(spec, arm, seed)
+    before, weights = found.get("weights"), base_weights(arm)
+    if not same or (before and weights and before != weights):
+        what = f"from other weights of {arm.model}" if same else "with other settings"
+        raise ValueError(f"{holds} run {what}: rename the arm, or choose another --out.")
+    if keep_models and arm.method != "base" and not model_folder(out, arm.name, seed).exists():
+        raise ValueError(
+            f"{holds}, whose model was not kept: delete its line to have it run again, or choose another --out."
+        )
+
+
+def _made_by(spec: StudySpec, arm: ArmSpec, seed: int) -> dict[str, Any]:
+    """The arm's fingerprint as a record's JSON gives it back."""
+    return json.loads(json.dumps(plain(spec.fingerprint(arm, seed))))
 
 
 def _as_now(made_by: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +159,8 @@ def read_study(out: Path) -> list[dict[str, Any]]:
 
 
 def seed_records(records: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
-    """One record a seed, as `summarise_seeds` and the explorers read it; only arms that every seed has."""
+    """One record a seed, as `summarise_seeds` and the explorers read it; only arms that every seed has on the split."""
+    records = [record for record in records if split in record["correct"]]
     seeds = sorted({record["seed"] for record in records})
     by_seed = {seed: {r["arm"]: r for r in records if r["seed"] == seed} for seed in seeds}
     arms = [arm for arm in dict.fromkeys(r["arm"] for r in records) if all(arm in by_seed[seed] for seed in seeds)]

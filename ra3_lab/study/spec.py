@@ -16,8 +16,9 @@ learning_rate = 2e-3
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 from ra3_lab.config import load_config, read_settings
@@ -26,6 +27,9 @@ from ra3_lab.experiment import ExperimentConfig
 from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.resources import data_dir
 from ra3_lab.runs import check_schema
+
+OWN = {"seed": "seeds", "method": "the arm"}
+"""`MidtrainConfig` fields that a study fills in itself, and what from."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,19 @@ class ArmSpec:
     one_latent: bool = False
     """Whether a program is one action, with a single latent before the whole answer."""
     midtrain: Any = field(default_factory=dict)
-    """Table of `MidtrainConfig` fields that differ from the study's."""
+    """Table of `MidtrainConfig` fields that differ from the study's; not seed and method."""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or PureWindowsPath(self.name).name != self.name:  # its models go into a folder
+            raise ValueError(f"name = {self.name!r}: every arm needs a name, and one without slashes and drives.")
+        if self.method == "annotator" and self.one_latent:
+            raise ValueError(
+                f"arm {self.name!r}: method annotator has a thought for every segment, one_latent has room for one; "
+                "leave one_latent out, or take another method."
+            )
+        if not isinstance(self.midtrain, Mapping):
+            raise ValueError(f"arm {self.name!r}: midtrain = {self.midtrain!r}: a table of settings is wanted.")
+        _refuse_own(self.midtrain, f"arm {self.name!r}: midtrain")
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,8 @@ class StudySpec:
         names = [arm.name for arm in self.arms]
         if not names or not self.seeds:
             raise ValueError("a study needs at least one arm and one seed.")
+        if not self.splits:
+            raise ValueError("splits=[]: a study needs at least one held-out split, 'test' say.")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)}: every seed once; the same seed gives the same run.")
         if self.samples < 1:
@@ -92,6 +110,8 @@ class StudySpec:
             unknown = [name for pair in self.pairs for name in pair if name not in names]
             if unknown:
                 raise ValueError(f"pairs name an arm {unknown[0]!r} that is not in the study; there are {names}.")
+        usual = MidtrainConfig()
+        _refuse_own([key for key in OWN if getattr(self.midtrain, key) != getattr(usual, key)], "midtrain")
         for arm in self.arms:  # a wrong value shows before anything is trained
             for seed in self.seeds:
                 self.experiment(arm, seed)
@@ -142,4 +162,12 @@ def load_spec(source: str | Path) -> StudySpec:
             )
     values = read_settings(path)
     check_schema({"schema_version": 1, **values}, path)
+    if "schema_version" not in values and isinstance(values.get("midtrain"), Mapping):
+        _refuse_own(values["midtrain"], f"{path}: midtrain")  # a stored spec.json has every setting in it
     return load_config(StudySpec, {k: v for k, v in values.items() if k != "schema_version"}, None, str(path))
+
+
+def _refuse_own(keys: Iterable[str], where: str) -> None:
+    """Raises ValueError where a table of settings has one that the study fills in: it would be replaced."""
+    if found := [key for key in keys if key in OWN]:
+        raise ValueError(f"{where}.{found[0]}: leave it out; {found[0]} comes from {OWN[found[0]]}.")

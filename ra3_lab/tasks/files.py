@@ -72,7 +72,7 @@ def release_of(name: str, path: Path, hashes: tuple[str, ...], found: str, wante
         listed = "; ".join(f"{hash[:12]} ({text})" for hash, text in known.items())
         raise ValueError(
             f"{path} has sha256 {found}, which is no release of {name!r} known here ({listed}). A score on it is "
-            f"no score on {name!r}. If you know what it is, say so: --sha256 {found[:12]}, or --sha256 any."
+            f"no score on {name!r}. If you know what it is, say so: sha256 {found[:12]}, or any."
         )
     return release
 

@@ -94,7 +94,7 @@ def load_tasks(
     if name not in NAMES:
         raise ValueError(f"benchmark {name!r} is unknown: use one of {', '.join(NAMES)}.")
     if path is None and sha256 not in (None, "any"):
-        raise ValueError(f"--sha256 {sha256} without a file: it is the hash of --path FILE.")
+        raise ValueError(f"sha256 {sha256} without a file: it is the hash of a data file.")
     if name == "pipelines":
         return _pipelines(path, split, sha256)
     if name == "own":
@@ -104,7 +104,7 @@ def load_tasks(
     if split is not None and is_mbpp and split not in (*mbpp.SPLITS, "all"):
         raise ValueError(f"split {split!r} of {name!r} is unknown: use {', '.join(mbpp.SPLITS)} or all.")
     if split is not None and path is not None and not is_mbpp:
-        raise ValueError(f"{name!r} from a file has no splits: leave --split out.")
+        raise ValueError(f"{name!r} from a file has no splits: leave the split out.")
     if path is None:
         rows, data = _from_hub(name, benchmark, split)
     else:
@@ -144,7 +144,7 @@ def _pipelines(path: str | Path | None, split: str | None, sha256: str | None) -
     from ra3_lab.tasks.pipelines import read_tasks
 
     if path is not None and split is not None:
-        raise ValueError("'pipelines' from a file has no splits: leave --split out.")
+        raise ValueError("'pipelines' from a file has no splits: leave the split out.")
     split = split or "test"
     file = Path(path) if path is not None else data_dir() / "pipelines" / f"{split}.jsonl"
     if path is None and not file.exists():
@@ -160,7 +160,7 @@ def _own(path: str | Path | None, split: str | None, sha256: str | None) -> Task
     from ra3_lab.resources import data_dir
 
     if split is not None:
-        raise ValueError("'own' has no splits: leave --split out.")
+        raise ValueError("'own' has no splits: leave the split out.")
     file = Path(path) if path is not None else data_dir() / "tasks" / "examples.jsonl"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is no file: give a .jsonl file of tasks, see docs/benchmarks.md.")
@@ -178,7 +178,7 @@ def _source(name: str, file: Path, shipped: bool, wanted: str | None) -> DataSou
 def _from_hub(name: str, benchmark: Benchmark, split: str | None) -> tuple[list[tuple[str, Any]], DataSource]:
     """Rows and source of a benchmark's files on the hub. ValueError without a network, or where no file fits."""
     if not benchmark.hub:
-        raise ValueError(f"{name!r} has no fixed place on the hub: give its data file with --path.")
+        raise ValueError(f"{name!r} has no fixed place on the hub: give its data file.")
     from huggingface_hub import HfApi, hf_hub_download
 
     wanted = split if split is not None and "{split}" in benchmark.hub_files else "test"
@@ -187,14 +187,14 @@ def _from_hub(name: str, benchmark: Benchmark, split: str | None) -> tuple[list[
         info = HfApi().dataset_info(benchmark.hub)
         files = sorted(file.rfilename for file in info.siblings or [] if fnmatch.fnmatch(file.rfilename, pattern))
         if not files:
-            raise ValueError(f"{benchmark.hub} on the hub has no file {pattern}: give another --split, or --path FILE.")
+            raise ValueError(f"{benchmark.hub} on the hub has no file {pattern}: give another split, or the data file.")
         local = [hf_hub_download(benchmark.hub, file, repo_type="dataset", revision=info.sha) for file in files]
     except ValueError:
         raise
     except Exception as error:  # no network, no access: some of its HTTP library's errors come through as they are
         raise ValueError(
             f"{name!r} could not be fetched from the hub ({benchmark.hub}: {type(error).__name__}). "
-            "Without a network give the data file: --path FILE."
+            "Without a network give the data file."
         ) from error
     rows, hashes = [], []
     for file in local:
