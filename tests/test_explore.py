@@ -12,6 +12,7 @@ from ra3_lab.evaluate.latents import true_trace
 from ra3_lab.explore import editor, labs
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
 from ra3_lab.explore.compare import read_records, run_comparison
+from ra3_lab.explore.counterfactual import draw_comparison
 from ra3_lab.explore.curves import draw_estep, draw_mstep
 from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
@@ -20,11 +21,13 @@ from ra3_lab.explore.findings import Twin, number
 from ra3_lab.explore.knobs import LENGTH, TRUE_ALPHA, oracle_bounds, oracle_knobs, recorded_knobs
 from ra3_lab.explore.session import start
 from ra3_lab.explore.timeline import latent_timeline
+from ra3_lab.explore.variants import Comparison, Variant
 from ra3_lab.explore.view import View
 from ra3_lab.records import load_record, run_record
 from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory.closed_forms import renewal_cost
 from ra3_lab.theory.oracle import HiddenWorld, evidence, skill_world
+from ra3_lab.trace import Trace
 
 PROMPT = 'def solve(xs):\n    """Steps a to b:\n    b return <xs>\n    a add 2\n    """\n'
 LINES = [
@@ -285,6 +288,15 @@ def test_pass_rates_try_each_text_once_and_name_the_program(monkeypatch, small_t
     assert silent.twin.title == "No program passes after any of these"
     assert told.twin.title == "Most programs pass after as it is and no thought: 1 of 2 each"
     assert f"the rest of {task.task_id} from line {inside + 1} on" in silent.twin.text
+
+
+def test_thoughts_in_another_language_begin_as_its_comments_do():
+    trace = Trace("", ("SELECT a\n", "FROM t\n"), (" first", None), "query", "--")
+    variants = (Variant("as it is", " first", (-1.0, -1.0)), Variant("no thought", None, (-2.0, -1.0)))
+    view = draw_comparison(Comparison(trace, 0, variants))
+    assert [row[2] for row in view.twin.rows] == ["-- first", "no thought"] and "(-- first)" in view.twin.title
+    assert "<code>-- first</code>" in editor._listing(trace, 1, (0, 2))
+    assert editor.Workbench(None, None, (trace,)).thoughts(0, 1, "-- my own")["yours"] == " my own"
 
 
 def made_seeds() -> list[dict]:

@@ -28,6 +28,16 @@ def test_intervals_over_seeds_are_student_t():
     assert math.isnan(over_seeds([1.0]).low)
 
 
+def test_intervals_of_rates_stay_within_0_and_1():
+    low, high = (
+        CurveGroup("x", tuple(Curve(i, (0,), (v,)) for i, v in enumerate(row))) for row in ((0, 0.2), (0.7, 1))
+    )
+    assert low.band()[0][1].low == 0.0 and low.summary(0.5)["final"]["low"] == 0.0 < low.summary(0.5)["final"]["mean"]
+    assert high.band()[0][1].high == 1.0 and high.summary(0.5)["area"]["high"] == 1.0
+    alone = CurveGroup("x", (Curve(0, (0,), (0.5,)),)).band()[0][1]
+    assert alone.mean == 0.5 and math.isnan(alone.low) and math.isnan(alone.high)
+
+
 def _write(folder, seed, values, init="runs/ra3", validation="v", **settings):
     folder.mkdir()
     given = {"init": init, "seed": seed, "validation_tasks": 5, "prompts": 8, **settings}

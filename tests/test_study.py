@@ -254,7 +254,7 @@ def test_arms_of_the_plan_share_a_timing_only_where_updates_take_as_long(monkeyp
 
     def fake(arm, short, config, tasks):
         timed.append(arm.name)
-        return 60.0 * len(timed), 0.0, 0.0
+        return plan.Timing(60.0 * len(timed), 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(plan, "_time", fake)
     estep = {"cost": "inf"}, {"longest_thought": 64}, {"hindsight": True}, {"engine": "generate"}
@@ -266,6 +266,20 @@ def test_arms_of_the_plan_share_a_timing_only_where_updates_take_as_long(monkeyp
     rows = dict(minutes(spec(arms=arms)))
     assert timed == [str(n) for n in range(len(others) + 1)]
     assert [rows[str(len(others) + n)] for n in range(3)] == [10.0, 10.0, 20.0]
+
+
+def test_the_plan_counts_the_looks_that_a_run_takes(monkeypatch):
+    """Before the first E-step update of a round, after each fifth, and after the last."""
+    monkeypatch.setattr(plan, "_time", lambda *_: plan.Timing(0.0, 0.0, 0.0, 60.0))
+    arms = [
+        {
+            "name": f"{rounds} rounds of {updates}",
+            "method": "ra3",
+            "midtrain": {"rounds": rounds, "estep": {"updates": updates}},
+        }
+        for rounds, updates in [(1, 36), (2, 36), (1, 4)]
+    ]
+    assert [looks for _, looks in minutes(spec(arms=arms, midtrain={"mstep": {"updates": 2}}))] == [9.0, 10.0, 2.0]
 
 
 @pytest.mark.parametrize("tasks", [1, 8, 60])

@@ -26,14 +26,14 @@ GLOSSES = {
 
 def draw_comparison(comparison: Comparison) -> View:
     """What each thought before the line is worth to the lines it governs, against no thought there."""
-    begin, end = comparison.window
+    (begin, end), marker = comparison.window, comparison.trace.marker
     changes = {v.name: comparison.change(v) for v in comparison.variants}
     told = [v for v in comparison.variants if v.name != "no thought"]
     best = max(told, key=lambda v: changes[v.name])
     governed = f"line {begin + 1}" if end == begin + 1 else f"lines {begin + 1} to {end}"
     title = (
-        f"Best for {governed}: {best.name} ({_said(best.thought)}), {number(changes[best.name], 2, sign=True)} nats "
-        "against no thought"
+        f"Best for {governed}: {best.name} ({said_thought(best.thought, marker)}), "
+        f"{number(changes[best.name], 2, sign=True)} nats against no thought"
         if changes[best.name] > 0
         else f"No thought tried here makes {governed} likelier than no thought"
     )
@@ -49,7 +49,7 @@ def draw_comparison(comparison: Comparison) -> View:
         (
             v.name,
             GLOSSES.get(v.name, ""),
-            _said(v.thought),
+            said_thought(v.thought, marker),
             number(sum(v.logp[begin:end]), 2),
             number(changes[v.name], 2, sign=True),
             number(sum(v.logp), 2),
@@ -89,7 +89,7 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
             text=[number(value, 2, sign=True) for value in values],
             textposition="outside",
             cliponaxis=False,
-            customdata=[escape(_said(v.thought)) for v in told],
+            customdata=[escape(said_thought(v.thought, comparison.trace.marker)) for v in told],
             hovertemplate="%{customdata}: %{x:.2f} nats<extra></extra>",
             showlegend=False,
         )
@@ -105,5 +105,6 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
     return figure
 
 
-def _said(thought: str | None) -> str:
-    return "no thought" if thought is None else f"#{thought}"
+def said_thought(thought: str | None, marker: str) -> str:
+    """A thought as it stands in the program, or words for none."""
+    return "no thought" if thought is None else f"{marker}{thought}"

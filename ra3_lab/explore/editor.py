@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from ra3_lab.explore.counterfactual import draw_comparison
+from ra3_lab.explore.counterfactual import draw_comparison, said_thought
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.findings import Twin, join, percent
 from ra3_lab.explore.markup import data_table
@@ -50,7 +50,8 @@ class Workbench:
         later = [t for t in trace.thought_lines if t > line]
         if here is not None and later:
             tried["swapped"] = trace.latents[later[0]]
-        own = "" if not text.strip() else " " + text.strip().lstrip("#").strip()
+        own = text.strip().removeprefix(trace.marker).strip()
+        own = f" {own}" if own else ""
         others = [z for i, t in enumerate(self.traces) if i != program for z in t.latents if z is not None]
         model = own or here or truth or " note"
         tried |= controls(model, others, self.tokenizer, seed=program)
@@ -144,7 +145,7 @@ def draw_rates(bench: Workbench, program: int, line: int, text: str, samples: in
     rows = []
     for name, z in tried.items():
         low, high = wilson(passed[name], samples)
-        said = "no thought" if z is None else f"#{z}"
+        said = said_thought(z, trace.marker)
         interval = f"{percent(low, 0)} to {percent(high, 0)}"
         rows.append((name, said, f"{passed[name]} of {samples}", percent(passed[name] / samples, 0), interval))
     most = max(passed.values())
@@ -171,8 +172,8 @@ def pass_counts(
     from ra3_lab.sandbox import Calls, Limits, Program, judge_batch
     from ra3_lab.tasks.pipelines import ENTRY_POINT
 
-    before = Trace(trace.prompt, trace.lines[:line], trace.latents[:line]).text if line else trace.prompt
-    prefixes = {name: before + ("" if z is None else f"#{z}\n") for name, z in tried.items()}
+    before = replace(trace, lines=trace.lines[:line], latents=trace.latents[:line]).text if line else trace.prompt
+    prefixes = {name: before + ("" if z is None else f"{trace.marker}{z}\n") for name, z in tried.items()}
     written = generate(Decoder(bench.model), bench.tokenizer, list(prefixes.values()), samples, 1.0, 320, seed)
     programs = [
         Program(prefix + completion.text, Calls(ENTRY_POINT, task.pairs))
@@ -202,7 +203,8 @@ def _listing(trace: Trace, picked: int, window: tuple[int, int]) -> str:
     rows = []
     for t, line in enumerate(trace.lines):
         if (thought := trace.latents[t]) is not None:
-            rows.append(f'<tr class="thought"><td></td><td class="code"><code>#{escape(thought)}</code></td></tr>')
+            said = escape(trace.marker + thought)
+            rows.append(f'<tr class="thought"><td></td><td class="code"><code>{said}</code></td></tr>')
         button = (
             f'<button type="button" class="pick" data-set="line={t}" aria-pressed="{str(t == picked).lower()}" '
             f'aria-label="Line {t + 1}: change the thought before it">{t + 1}</button>'

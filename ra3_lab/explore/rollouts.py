@@ -32,7 +32,9 @@ def draw_group(estep: EStep, trace: Trace, update: int = 0) -> View:
     advantage = returns - leave_one_out(returns, group)
     rows = []
     for i, rollout in enumerate(rollouts):
-        thoughts = "; ".join(f"{t + 1}: #{rollout.trace.latents[t]}" for t in rollout.trace.thought_lines)
+        thoughts = "; ".join(
+            f"{t + 1}: {rollout.trace.marker}{rollout.trace.latents[t]}" for t in rollout.trace.thought_lines
+        )
         row = (str(i + 1), thoughts or "no thought", number(float(returns[i, 0])))
         rows.append((*row, number(float(advantage[i, 0]), 2, sign=True)))
     best = int(returns[:, 0].argmax())

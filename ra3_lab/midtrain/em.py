@@ -34,6 +34,7 @@ from ra3_lab.runs.memory import Mark, saved_when_out_of_memory
 from ra3_lab.trace import Trace
 
 METHODS = ("ntp", "prior", "ra3", "annotator", "resampled")
+LOOK_EVERY = 5  # E-step updates from one look of `monitor` at q to the next
 SHOWN = 8  # programs per round whose latents a run keeps for people to look at
 
 
@@ -208,7 +209,7 @@ def midtrain(
             while loop.estep_done < e_updates:
                 estep = loop.estep or loop.begin_estep()
                 record = {"stage": "estep", "round": loop.round, "update": loop.estep_updates}
-                if monitor is not None and loop.estep_done % 5 == 0:
+                if monitor is not None and loop.estep_done % LOOK_EVERY == 0:
                     with clock.paused():
                         record |= from_first(lambda: monitor(loop.q, loop.pi))
                 record |= estep.update(loop.choose(), loop.estep_updates)

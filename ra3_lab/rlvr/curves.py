@@ -44,6 +44,16 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
+def rate_over_seeds(values: Sequence[float]) -> Estimate:
+    """`over_seeds` of rates: the interval ends where rates do, at 0 and 1.
+
+    >>> [round(x, 3) for x in rate_over_seeds([0.0, 0.0, 0.3])]
+    [0.1, 0.0, 0.53]
+    """
+    mean, low, high = over_seeds(values)
+    return Estimate(mean, float(np.maximum(low, 0.0)), float(np.minimum(high, 1.0)))  # of nan they leave nan
+
+
 @dataclass(frozen=True)
 class Curve:
     """Validation pass@1 of one run."""
@@ -103,7 +113,7 @@ class CurveGroup:
         """Mean and interval at every update at which all seeds were looked at."""
         common = sorted(set.intersection(*(set(curve.updates) for curve in self.curves)))
         at = [dict(zip(curve.updates, curve.values, strict=True)) for curve in self.curves]
-        return [(update, over_seeds([values[update] for values in at])) for update in common]
+        return [(update, rate_over_seeds([values[update] for values in at])) for update in common]
 
     def until(self, update: int) -> CurveGroup:
         """The looks up to this update."""
@@ -118,8 +128,8 @@ class CurveGroup:
             "label": self.label,
             "seeds": [curve.seed for curve in curves],
             "updates": curves[0].updates[-1],
-            "area": over_seeds([curve.area for curve in curves])._asdict(),
-            "final": over_seeds([curve.final for curve in curves])._asdict(),
+            "area": rate_over_seeds([curve.area for curve in curves])._asdict(),
+            "final": rate_over_seeds([curve.final for curve in curves])._asdict(),
             "steps_to_level": float(np.median(reached)),
             "reached_level": sum(map(math.isfinite, reached)),
         }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 from ra3_lab.evaluate.programs import evaluate_programs
-from ra3_lab.experiment import ExperimentConfig, Field, field_of, run_arm
-from ra3_lab.midtrain.em import MidtrainConfig
+from ra3_lab.experiment import ExperimentConfig, Field, field_of, run_arm, watch
+from ra3_lab.midtrain.em import LOOK_EVERY, MidtrainConfig
+from ra3_lab.midtrain.loop import split_evenly
 from ra3_lab.models.load import load_model
 from ra3_lab.study.spec import ArmSpec, StudySpec
 
@@ -16,9 +18,22 @@ TIMED = 32
 """Sampled programs that are timed; those of a study are sampled together, too."""
 
 
+class Timing(NamedTuple):
+    """Seconds that one of each takes."""
+
+    estep: float
+    """An E-step update."""
+    mstep: float
+    """An M-step update."""
+    program: float
+    """A sampled program."""
+    look: float
+    """A look at q on the watched programs; 0 where nothing is watched."""
+
+
 def minutes(spec: StudySpec) -> list[tuple[str, float]]:
     """(arm, minutes of one seed), from a few updates and samples timed here and now."""
-    timed: dict[tuple, tuple[float, float, float]] = {}
+    timed: dict[tuple, Timing] = {}
     rows = []
     for arm in spec.arms:
         settings, config = spec.settings(arm, spec.seeds[0]), spec.experiment(arm, spec.seeds[0])
@@ -27,13 +42,14 @@ def minutes(spec: StudySpec) -> list[tuple[str, float]]:
         key = (arm.model, arm.one_latent, len(corpus), short)
         if key not in timed:
             timed[key] = _time(arm, short, config, replace(tasks, training=corpus))
-        per_estep, per_mstep, per_program = timed[key]
-        seconds = per_program * sum(map(len, tasks.tests.values())) * config.samples
+        each = timed[key]
+        seconds = each.program * sum(map(len, tasks.tests.values())) * config.samples
         if settings is not None:
             esteps = settings.estep.updates if settings.method == "ra3" else 0
             msteps = settings.mstep.updates + settings.estep.updates - esteps
-            looks = -(-msteps // settings.evaluate_every)
-            seconds += per_estep * esteps + per_mstep * msteps + per_program * looks * 2 * len(tasks.validation)
+            validated = -(-msteps // settings.evaluate_every) * 2 * len(tasks.validation)
+            looks = sum(-(-n // LOOK_EVERY) + 1 for n in split_evenly(esteps, settings.rounds) if n)
+            seconds += each.estep * esteps + each.mstep * msteps + each.program * validated + each.look * looks
         rows.append((arm.name, seconds / 60))
     return rows
 
@@ -48,8 +64,7 @@ def _short(settings: MidtrainConfig) -> MidtrainConfig:
     return replace(settings, seed=0, rounds=1, evaluate_every=10**6, estep=estep, mstep=mstep)
 
 
-def _time(arm: ArmSpec, short: MidtrainConfig, config: ExperimentConfig, tasks: Field) -> tuple[float, float, float]:
-    """Seconds of an E-step update, of an M-step update, and of a sampled program."""
+def _time(arm: ArmSpec, short: MidtrainConfig, config: ExperimentConfig, tasks: Field) -> Timing:
     model, tokenizer = load_model(arm.model, "cpu")
     field = replace(tasks, validation=tasks.validation[:4], tests={}, watched=tasks.watched[:1])
     result = run_arm(config, arm.name, short, field, model, tokenizer, lambda text: None, arm.one_latent).trained
@@ -65,7 +80,13 @@ def _time(arm: ArmSpec, short: MidtrainConfig, config: ExperimentConfig, tasks: 
     evaluate_programs(model, tokenizer, few, samples, precision=short.precision)
     per_program = (time.perf_counter() - start) / (len(few) * samples)
 
+    look = 0.0
+    if "estep" in at and not arm.one_latent:
+        begin = time.perf_counter()
+        watch(tokenizer, tasks.watched, short)(model, model)
+        look = time.perf_counter() - begin
+
     def mean(stage: str) -> float:
         return sum(at.get(stage, [])) / max(len(at.get(stage, [])), 1)
 
-    return mean("estep"), mean("mstep"), per_program
+    return Timing(mean("estep"), mean("mstep"), per_program, look)
