@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+import aptness_tables
 import margin_tables
 import numpy as np
 import plotly.graph_objects as go
@@ -169,6 +170,35 @@ def margins() -> go.Figure:
     return dressed.update_layout(margin_t=100, title_subtitle_text=exceptions)
 
 
+def aptness() -> go.Figure:
+    """pass@1 against the share of wrong thoughts in the M-step's data: annotators that err by chance, each seed and the
+    mean; RA3's seeds from their first M-step's share to their last one's."""
+    annotators, found = aptness_tables.annotators(), aptness_tables.discovered()
+    figure, look = go.Figure(), styles(("annotator", "ra3"))
+    color, marker, dash = look["annotator"]
+    points = [(100 * wrong, 100 * rate) for wrong, rates in annotators.items() for rate in rates]
+    x, y = zip(*points, strict=True)
+    dots = {"symbol": marker, "size": 7, "color": color, "opacity": 0.4}
+    figure.add_trace(go.Scatter(x=x, y=y, mode="markers", marker=dots, showlegend=False))
+    x, y = [100 * wrong for wrong in annotators], [100 * float(rates.mean()) for rates in annotators.values()]
+    dots, line = {"symbol": marker, "size": 10, "color": color}, {"color": color, "dash": dash, "width": 2.5}
+    figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", marker=dots, line=line, name="annotator"))
+    color, marker, _ = look["ra3"]
+    for run in found:
+        x, sizes = [100 * wrong for wrong in run.wrong], [0, *[7] * (len(run.wrong) - 2), 12]
+        dots, line = {"symbol": marker, "size": sizes, "color": color}, {"color": color, "width": 1.5}
+        about = {"name": "RA3, from its first M-step to its last", "showlegend": run is found[0]}
+        figure.add_trace(
+            go.Scatter(x=x, y=[100 * run.passed] * len(x), mode="lines+markers", marker=dots, line=line, **about)
+        )
+    figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", rangemode="tozero")
+    figure.update_yaxes(title="pass@1 (%)", rangemode="tozero")
+    rates = ", ".join(f"{100 * wrong:.0f} % wrong {100 * rates.mean():.0f} %" for wrong, rates in annotators.items())
+    return _dressed(figure, "RA3's wrong thoughts cost less than an annotator's", 380).update_layout(
+        hovermode="closest", title_subtitle_text=f"the annotator passes: {rates}", margin_t=100
+    )
+
+
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
     """The common look, with room for the legend under the title."""
     return dress(figure, title, height).update_layout(margin_t=76, title_x=0.01, title_y=0.97, title_yanchor="top")
@@ -191,6 +221,7 @@ def _lines(
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
+    "aptness": aptness,
     "mechanism": partial(passes, "mechanism", LONGER),
     "settings": settings,
     "lengths": lengths,

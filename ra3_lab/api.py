@@ -27,7 +27,7 @@ from ra3_lab.models.scoring import check_lengths
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.runs import model_source, read_jsonl
-from ra3_lab.trace import MARKER, Trace, language_of, read_source
+from ra3_lab.trace import MARKER, Trace, language_of, read_source, strip
 
 # --- models and data ----------------------------------------------------------------------------------
 
@@ -104,8 +104,9 @@ def _trace(row: dict[str, Any], where: str) -> Trace:
     try:
         name, marker = row.get("trace_id", row.get("task_id", "")), row.get("marker", MARKER)
         return Trace(row["prompt"], tuple(row["lines"]), tuple(row.get("latents") or ()), str(name), marker)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where} is no trace ({error!r}): it needs prompt and lines, latents if any.") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        said = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(f"{where} is no trace ({said}): it needs prompt and lines, latents if any.") from error
 
 
 # --- mid-training -------------------------------------------------------------------------------------
@@ -267,7 +268,8 @@ def mstep(
 ) -> MStepResult:
     """Fine-tune a copy of pi by next-token prediction on the programs with latents sampled from q at `temperature`.
 
-    Without `q` the traces are taken as they are, their own latents included. Each visit to a program draws its latents
+    Without `q` the traces are taken as they are, their own latents included (but for those that the context has no room
+    for, with a warning). Each visit to a program draws its latents
     anew; thoughts have at most `longest_thought` tokens. Raises ValueError for no traces or programs longer than the
     context, FloatingPointError where the loss is not finite.
 
@@ -296,7 +298,8 @@ def _check(traces: Sequence[Trace], model: Any, tokenizer: LineTokenizer) -> Non
     if not traces:
         raise ValueError("there are no traces: give at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(traces)]
-    check_lengths([tokenizer.encode_trace(trace) for trace in traces], model.config.max_position_embeddings, names)
+    bare = [tokenizer.encode_trace(strip(trace)) for trace in traces]  # thoughts without room are left out later
+    check_lengths(bare, model.config.max_position_embeddings, names)
 
 
 # --- evaluation ---------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ def evaluate(
     per task at `temperature`, run in the sandbox (`isolation`: as for `ra3_lab.sandbox.judge_batch`; where nothing
     holds, None is enough for the embedded model only).
 
-    Raises ValueError for no data or K < 1, or where programs cannot be isolated as asked; RuntimeError where the
+    Raises ValueError for no data or K < 1, or where programs cannot be isolated as asked; ChildProcessError where the
     sandbox gave no verdict.
 
     >>> model, tokenizer = load_model("embedded", "cpu")

@@ -18,10 +18,9 @@ from typing import Any
 from ra3_lab.evaluate.latents import describe_latents, trace_of
 from ra3_lab.experiment import pick, thought_gains, versions
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
-from ra3_lab.midtrain.estep import EStepConfig, score_traces
+from ra3_lab.midtrain.estep import EStepConfig, in_hindsight, score_traces
 from ra3_lab.midtrain.mstep import MStepConfig
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import LatentSampling, sample_latents
 from ra3_lab.models.sampling import WATCHING
 from ra3_lab.models.tokenizer import LineTokenizer
@@ -104,7 +103,9 @@ def look_at(q: Any, pi: Any, tokenizer: LineTokenizer, tasks: Sequence[Task], co
     """What q thinks before the lines of these programs, what pi makes of it, and how it compares with the truth."""
     estep, traces = config.estep, [trace_of(task) for task in tasks]
     how = LatentSampling(estep.temperature, estep.longest_thought)
-    rollouts = sample_latents(Decoder(q, dtype_of(config.precision)), tokenizer, traces, how, config.seed, WATCHING)
+    engine = engine_of(q, config.precision, estep.engine)
+    rollouts = sample_latents(engine, tokenizer, traces, how, config.seed, WATCHING)
+    rollouts = [in_hindsight(rollout) for rollout in rollouts] if estep.hindsight else rollouts
     encoded = [rollout.encode(tokenizer) for rollout in rollouts]
     plain = [tokenizer.encode_trace(trace) for trace in traces]
     with_, without = (

@@ -140,6 +140,9 @@ def test_traces_from_files(tmp_path):
     path.write_text('{"lines": ["x"]}\n')
     with pytest.raises(ValueError, match=r"traces\.jsonl:1 is no trace"):
         ra3_lab.load_traces(path)
+    path.write_text('{"prompt": "", "lines": ["x = 1"]}\n')
+    with pytest.raises(ValueError, match=r"traces\.jsonl:1 is no trace \(.*'x = 1' does not end with a newline"):
+        ra3_lab.load_traces(path)
     path.write_text('{"schema_version": 5, "lines": ["x"]}\n')
     with pytest.raises(ValueError, match="schema_version 5"):
         ra3_lab.load_traces(path)

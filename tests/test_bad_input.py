@@ -8,10 +8,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of, load_model, pick_device, save_model
+from ra3_lab.models.load import autocast, dtype_of, load_model, pick_device, save_model
 from ra3_lab.models.rollout import LatentSampling, generate, sample_latents
 from ra3_lab.models.scoring import check_lengths
-from ra3_lab.models.tokenizer import LineTokenizer
+from ra3_lab.models.tokenizer import END, PROMPT, LineTokenizer
+from ra3_lab.models.variants import Variant, check
 from ra3_lab.trace import Trace, split_logical_lines
 
 
@@ -177,6 +178,30 @@ def test_traces_that_cannot_be(arguments, message):
     prompt, lines, *latents = arguments
     with pytest.raises(ValueError, match=message):
         Trace(prompt, lines, *latents, trace_id="t")
+
+
+def test_text_that_spells_a_special_token_stays_text(small_tokenizer):
+    """In lines and thoughts; a prompt may be a chat template's and mean the token."""
+    spelled, eos = "<|endoftext|>", small_tokenizer.eos
+    trace = Trace(f"# {spelled}\n", (f'end = "{spelled}"\n',), (f" until {spelled}",))
+    ids, roles = (getattr(small_tokenizer.encode_trace(trace), name).tolist() for name in ("ids", "roles"))
+    assert [role for i, role in zip(ids, roles, strict=True) if i == eos] == [PROMPT, PROMPT, END], "bos, prompt, end"
+    written = [i for i, role in zip(ids, roles, strict=True) if role != PROMPT][:-1]
+    assert small_tokenizer.decode(written) == f'# until {spelled}\nend = "{spelled}"\n'
+
+
+def test_auto_precision_is_the_models_own_device(monkeypatch, small_tokenizer):
+    """A model that is kept on the CPU of a machine with a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    cpu = torch.device("cpu")
+    assert (dtype_of("auto"), dtype_of("auto", cpu)) == (torch.bfloat16, torch.float32)
+    assert dtype_of("auto", torch.device("cuda")) == torch.bfloat16
+    assert not autocast(torch.nn.Linear(1, 1), "auto")._enabled
+    with pytest.raises(ValueError, match="no bf16 instructions"):
+        check(Variant(quant="nf4", adapter="lora", compute="bf16"), cpu)
 
 
 def test_a_thought_before_the_experts_own_comment_is_refused(small_tokenizer):

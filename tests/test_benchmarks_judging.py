@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ra3_lab.evaluate import benchmark
+from ra3_lab.evaluate import benchmark, sampling
 from ra3_lab.evaluate.benchmark import (
     Record,
     RunStopped,
@@ -20,6 +20,7 @@ from ra3_lab.evaluate.benchmark import (
     summarise,
 )
 from ra3_lab.evaluate.samples import Sample, canonical_samples, read_samples, write_samples
+from ra3_lab.models.generation import Completion
 from ra3_lab.sandbox import Calls, Verdict, layers
 from ra3_lab.tasks.expected import with_expected
 from ra3_lab.tasks.protocol import DataSource, Inputs, Task, TaskSet
@@ -283,3 +284,19 @@ def test_wrong_solutions_of_humaneval_plus_fail(benchmarks_dir, isolation):
     right = canonical_samples(tasks)
     found = judge_samples(tasks, [*wrong, *right], None, isolation)
     assert [record.status for record in found] == ["wrong_answer"] * 10 + ["passed"] * 10
+
+
+def test_ended_are_answers_that_came_to_an_end_or_a_stop(monkeypatch, small_tokenizer, tiny_thinker):
+    """A fenced block that max_new cut off is shorter than the answer, and did not end."""
+    answers = {
+        "Here:\n```python\nx = 1\nfor i in ra": ("length", False),
+        "Here:\n```python\nx = 1\n\nprint(x": ("length", True),
+        "x = 1\n": ("end", True),
+    }
+    row = [Completion(text, 5, reason == "end", reason) for text, (reason, _) in answers.items()]
+    monkeypatch.setattr(sampling, "generate", lambda *_, **__: [row])
+    task = replace(double("a"), prefix="", stops=("\nprint",))
+    tasks = TaskSet((task,), DataSource("own", "here.jsonl", "0" * 64))
+    samples, found = sampling.sample_completions(tiny_thinker, small_tokenizer, tasks, 3)
+    assert found["ended"] == pytest.approx(sum(ended for _, ended in answers.values()) / 3)
+    assert [sample.text for sample in samples][1:] == ["x = 1\n", "x = 1\n"]

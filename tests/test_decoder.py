@@ -39,6 +39,23 @@ def _model(kind: str, vocabulary: int) -> Any:
     return model.eval()
 
 
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: LlamaForCausalLM(LlamaConfig(vocab_size=60, hidden_act="gelu", **SHAPE)), "'silu', not 'gelu'"),
+        (
+            lambda: Qwen2ForCausalLM(
+                Qwen2Config(vocab_size=60, use_sliding_window=True, sliding_window=4, max_window_layers=0, **SHAPE)
+            ),
+            "sliding window",
+        ),
+    ],
+)
+def test_what_the_decoder_does_not_compute_it_refuses(make, told):
+    with pytest.raises(ValueError, match=told):
+        Decoder(make())
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "lora"])
 def test_logits_equal_hugging_face_whatever_the_chunks(kind):
     model = _model(kind, 60)

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from ra3_lab.models.adapters import prepare
 from ra3_lab.models.decoder import Cache, Decoder
-from ra3_lab.models.generation import Fallback, Sampling, decode, generate, sample_groups, sampler_of
+from ra3_lab.models.generation import Fallback, Sampling, StopWatch, decode, generate, sample_groups, sampler_of
 from ra3_lab.models.group_cache import Lanes, Products, group_cache
 from ra3_lab.models.sampling import draw_with_logp, keyed_uniforms
 from ra3_lab.models.variants import Variant
@@ -161,6 +161,16 @@ def test_a_sample_does_not_depend_on_its_batch_nor_on_rows_that_leave(small_toke
     together = generate(decoder, small_tokenizer, ["a\n", "b = 1\n"], 6, 1.5, 40, seed=5)
     alone = sample_groups(decoder, small_tokenizer, ["b = 1\n"], np.array([[9, 6]]), Sampling(1.5, max_new=40), 5, 0)
     assert alone[0] == [together[1][3], together[1][0]]
+
+
+def test_a_stop_of_many_bytes_is_seen_at_its_last_token(small_tokenizer):
+    """Each arrow is three tokens here, none of which is text by itself."""
+    stop = "\n→→"
+    before = small_tokenizer.encode_line("x = 1" + stop)
+    ids = before + small_tokenizer.encode_line("y\n")
+    watch = StopWatch(small_tokenizer, (stop,))
+    assert len(small_tokenizer.encode_line(stop)) > len(stop)
+    assert [n for n in range(1, len(ids) + 1) if watch.stopped(ids[:n])] == [len(before)]
 
 
 def test_stops_end_a_row_and_are_cut_from_its_text(small_tokenizer):

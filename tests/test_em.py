@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,29 @@ def recorded(monkeypatch) -> list[list[tuple[int, ...]]]:
 
     monkeypatch.setattr(FineTuner, "update", noting)
     return batches
+
+
+@pytest.mark.parametrize("method", ["ntp", "annotator"])
+def test_thoughts_that_the_context_has_no_room_for_keep_no_program_out(method, thinker, small_tokenizer):
+    short = Trace("def f(a):\n", ("    return a\n",), (" keep it" * 400,), "f")
+    config = replace(CONFIG, method=method, rounds=1, mstep=replace(MSTEP, updates=1))
+    with pytest.warns(UserWarning, match="no room for all their thoughts") if method == "annotator" else nullcontext():
+        result = midtrain(config, thinker, small_tokenizer, [short])
+    assert result.updates == 5
+
+
+def test_an_update_whose_gradient_is_not_finite_changes_nothing(thinker, small_tokenizer):
+    model = copy.deepcopy(thinker)
+    tuner = FineTuner(model, small_tokenizer, MSTEP, "fp32")
+    before = weights(model)
+    hook = model.model.norm.weight.register_hook(lambda gradient: gradient * float("inf"))
+    encoded = [small_tokenizer.encode_trace(CORPUS[0])]
+    with pytest.raises(FloatingPointError, match=r"update 0: the gradient's norm is (inf|nan); lower learning_rate"):
+        tuner.update(encoded)
+    hook.remove()
+    assert torch.equal(weights(model), before) and tuner.updates == 0
+    other = FineTuner(copy.deepcopy(thinker), small_tokenizer, MSTEP, "fp32")
+    assert tuner.update(encoded) == other.update(encoded) and torch.equal(weights(model), weights(other.model))
 
 
 def test_masked_thinking_gives_next_token_prediction_bit_for_bit(thinker, small_tokenizer, monkeypatch):

@@ -44,7 +44,7 @@ class FiveTokens(LineTokenizer):
         self.pad = self.bos = self.eos
         self.specials = self.banned = (self.eos,)
 
-    def encode_line(self, text):
+    def _encode(self, text, specials):
         return ["\n#.ab".index(character) for character in text]
 
     def decode(self, ids):

@@ -137,7 +137,7 @@ def test_what_does_not_work_is_refused_with_the_next_step(embedded, monkeypatch)
         prepare(model, Variant(adapter="pissa", rank=200))
     with pytest.raises(ValueError, match="prepared as --quant none --adapter lora and is now asked for"):
         prepare(prepare(model, Variant(adapter="lora", rank=2)), Variant(adapter="dora", rank=2))
-    monkeypatch.setattr("ra3_lab.models.load.best_precision", lambda: "fp32")
+    monkeypatch.setattr("ra3_lab.models.load.best_precision", lambda device: "fp32")
     with pytest.raises(ValueError, match=r"no bf16 instructions.*--compute auto"):
         check(Variant(quant="nf4", adapter="lora", compute="bf16"), cpu)
 

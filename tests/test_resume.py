@@ -186,6 +186,19 @@ def test_tied_weights_are_saved_once_and_frozen_ones_not_at_all():
 # --- what is refused ----------------------------------------------------------------------------------
 
 
+def test_going_on_removes_what_a_kill_left_and_nothing_else(tmp_path):
+    create_run(tmp_path / "r", "midtrain", {}, {}).close()
+    (tmp_path / "r" / ".model-a1b2c3d4").mkdir()
+    (tmp_path / "r" / "summary.json.tmp").write_text("{")
+    own = (".python-version", ".pre-commit-config.yaml", "notes.tmp", ".my-notes/a.txt")
+    for name in own:
+        (tmp_path / "r" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "r" / name).write_text("mine")
+    resume_run(tmp_path / "r", "midtrain", {}, {}).close()
+    assert all((tmp_path / "r" / name).read_text() == "mine" for name in own)
+    assert not (tmp_path / "r" / ".model-a1b2c3d4").exists() and not (tmp_path / "r" / "summary.json.tmp").exists()
+
+
 def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
     create_run(tmp_path / "r", "midtrain", {"seed": 1, "estep": {"cost": 0.1}, "threads": 2}, {"data": "a"}).close()
     said: list[str] = []

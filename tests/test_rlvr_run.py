@@ -170,6 +170,16 @@ def test_a_judge_in_trouble_stops_the_run(tiny_thinker, small_tokenizer):
         rlvr(CONFIG, tiny_thinker, small_tokenizer, TASKS, (), broken)
 
 
+def test_a_judge_in_trouble_at_validation_stops_the_run(tiny_thinker, small_tokenizer):
+    """What the other answers pass would be the rate of another set of tasks."""
+
+    def broken(jobs):
+        return [judge(jobs)[0], *[Verdict(False, "no_verdict", 0.0, "the worker went away")] * (len(jobs) - 1)]
+
+    with pytest.raises(OSError, match=r"validation: the judge gave no verdict on [1-9]\d* of .*the worker went away"):
+        rlvr(CONFIG, tiny_thinker, small_tokenizer, TASKS, TASKS[:3], broken)
+
+
 def test_what_dynamic_sampling_drops_counts_all_the_same(tiny_thinker, small_tokenizer):
     """Reward, verdicts and tokens are of all that was drawn: kept groups have their share of passes by choice, and none
     of the groups on which the sandbox failed."""

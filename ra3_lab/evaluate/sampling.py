@@ -14,7 +14,11 @@ from ra3_lab.tasks.protocol import Task, TaskSet, code_block, cut_at_stops
 
 def finish(task: Task, text: str) -> str:
     """The completion that is judged: code out of prose where a whole program is asked for, cut at the task's stops."""
-    return cut_at_stops(text if task.prefix else code_block(text), task.stops)
+    return cut_at_stops(_code(task, text), task.stops)
+
+
+def _code(task: Task, text: str) -> str:
+    return text if task.prefix else code_block(text)
 
 
 def sample_completions(
@@ -46,8 +50,9 @@ def sample_completions(
     )
     texts, ended, tokens = {}, 0, 0
     for task, row in zip(fitting, sampled, strict=True):
-        texts[task.task_id] = [finish(task, completion.text) for completion in row]
-        ended += sum(c.ended or len(text) < len(c.text) for c, text in zip(row, texts[task.task_id], strict=True))
+        texts[task.task_id] = finished = [finish(task, completion.text) for completion in row]
+        stopped = [len(text) < len(_code(task, c.text)) for c, text in zip(row, finished, strict=True)]
+        ended += sum(c.ended or stop for c, stop in zip(row, stopped, strict=True))
         tokens += sum(completion.tokens for completion in row)
     samples = [
         Sample(task.task_id, text, whole=False, number=number)

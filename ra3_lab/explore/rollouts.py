@@ -12,8 +12,7 @@ from ra3_lab.explore.markup import data_table
 from ra3_lab.explore.view import View
 from ra3_lab.midtrain.elbo import leave_one_out, reward_to_go, rewards
 from ra3_lab.midtrain.estep import EStep, malformed_mask, score_traces
-from ra3_lab.models.decoder import Decoder
-from ra3_lab.models.load import dtype_of
+from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.rollout import Rollout, sample_latents
 from ra3_lab.trace import Trace
 
@@ -26,8 +25,8 @@ def draw_group(estep: EStep, trace: Trace, update: int = 0) -> View:
     Return and advantage are those at the first line: of the whole sequence.
     """
     group = estep.config.group
-    decoder = Decoder(estep.q, dtype_of(estep.precision))
-    rollouts = sample_latents(decoder, estep.tokenizer, [trace] * group, estep.how, estep.seed, update)
+    engine = engine_of(estep.q, estep.precision, estep.config.engine)
+    rollouts = sample_latents(engine, estep.tokenizer, [trace] * group, estep.how, estep.seed, update)
     returns = group_returns(estep, rollouts)
     advantage = returns - leave_one_out(returns, group)
     rows = []

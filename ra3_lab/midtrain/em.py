@@ -31,7 +31,7 @@ from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant
 from ra3_lab.runs.checkpoint import TrainerState, load_module, module_tensors
 from ra3_lab.runs.memory import Mark, saved_when_out_of_memory
-from ra3_lab.trace import Trace
+from ra3_lab.trace import Trace, strip
 
 METHODS = ("ntp", "prior", "ra3", "annotator", "resampled")
 LOOK_EVERY = 5  # E-step updates from one look of `monitor` at q to the next
@@ -173,7 +173,8 @@ def midtrain(
     if not corpus:
         raise ValueError("the expert corpus is empty: mid-training needs at least one program.")
     names = [trace.trace_id or f"number {i}" for i, trace in enumerate(corpus)]
-    check_lengths([tokenizer.encode_trace(trace) for trace in corpus], model.config.max_position_embeddings, names)
+    bare = [tokenizer.encode_trace(strip(trace)) for trace in corpus]  # thoughts without room are left out later
+    check_lengths(bare, model.config.max_position_embeddings, names)
     require_shares(corpus=len(corpus), mstep__programs=config.mstep.programs)
     if config.method == "ra3":
         require_shares(estep__programs=config.estep.programs)

@@ -100,6 +100,7 @@ class EMLoop:
         self.round = self.estep_done = self.mstep_done = 0  # updates of this round
         self.estep_updates = 0  # E-step updates of all rounds
         self.infused: list[Trace] | None = None  # what this round's M-step trains on
+        self.latents: list[dict[int, str]] | None = None  # its thoughts, as checkpoints have them
         self.best: tuple[float, dict[str, torch.Tensor]] | None = None
 
     @property
@@ -132,11 +133,15 @@ class EMLoop:
         config, visits = self.config, self.visits()
         rng = np.random.default_rng([config.seed, self.round, 0xBA5E])
         if config.method == "annotator":
-            self.infused = annotated(visits, self.annotations, config.annotation_noise, rng)
+            infused = annotated(visits, self.annotations, config.annotation_noise, rng)
         else:
-            self.infused = self._drawn(visits)
-        changed = change_latents(self.infused, config.change, rng)
-        self.infused = fit_context(changed, self.tokenizer, self.pi.config.max_position_embeddings)
+            infused = self._drawn(visits)
+        changed = change_latents(infused, config.change, rng)
+        self.take(fit_context(changed, self.tokenizer, self.pi.config.max_position_embeddings))
+
+    def take(self, infused: list[Trace] | None) -> None:
+        """What the M-step trains on from now on; None between rounds."""
+        self.infused, self.latents = infused, None if infused is None else [_sparse(trace) for trace in infused]
 
     def _drawn(self, visits: list[Trace]) -> list[Trace]:
         """Latents for these visits, each drawn anew: from q, from the base (prior), from pi by likelihood (resampled);
@@ -162,7 +167,8 @@ class EMLoop:
 
     def next_round(self) -> None:
         """Forget what belongs to a round."""
-        self.round, self.estep_done, self.mstep_done, self.infused = self.round + 1, 0, 0, None
+        self.round, self.estep_done, self.mstep_done = self.round + 1, 0, 0
+        self.take(None)
 
     def advice(self) -> str:
         """What to do where memory ends."""
@@ -188,7 +194,7 @@ class EMLoop:
             "tuner_updates": self.tuner.updates,
             "tuner_tokens": self.tuner.tokens,
             "tokens_of_this_estep": self.estep.tokens if self.estep else None,
-            "latents": None if self.infused is None else [_sparse(trace) for trace in self.infused],
+            "latents": self.latents,
             "best_score": None if self.best is None else self.best[0],
             "seconds": seconds,
         }
@@ -213,7 +219,7 @@ class EMLoop:
         modules = {"pi": self.pi} | ({"q": self.q} if self.q is not None else {})
         restore(state, modules, optimizers, {"chooser": self.chooser})
         if values["latents"] is not None:
-            self.infused = [_dense(t, latents) for t, latents in zip(self.visits(), values["latents"], strict=True)]
+            self.take([_dense(t, latents) for t, latents in zip(self.visits(), values["latents"], strict=True)])
         if values["best_score"] is not None:
             self.best = (float(values["best_score"]), state.under("best"))
         return values["seconds"]

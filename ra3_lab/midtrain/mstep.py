@@ -76,7 +76,8 @@ class FineTuner:
 
     @onednn()
     def update(self, encoded: Sequence[Encoded]) -> float:
-        """One update on these traces; returns the mean loss in nats per counted token. A non-finite loss raises.
+        """One update on these traces; returns the mean loss in nats per counted token. A loss or gradient that is
+        not finite raises FloatingPointError and changes nothing.
 
         Where several processes train, all are given the same traces and each computes its share.
         """
@@ -92,12 +93,14 @@ class FineTuner:
             loss.backward()
             total += loss.item()
         total = summed({"loss": total})["loss"]
-        if not math.isfinite(total):
-            raise FloatingPointError(
-                f"update {self.updates}: the loss is {total}; lower learning_rate ({self.config.learning_rate})."
-            )
         sum_gradients(self.parameters)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip))
+        for what, value in (("loss", total), ("gradient's norm", norm)):
+            if not math.isfinite(value):
+                self.optimizer.zero_grad(set_to_none=True)
+                raise FloatingPointError(
+                    f"update {self.updates}: the {what} is {value}; lower learning_rate ({self.config.learning_rate})."
+                )
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         self.optimizer.step()

@@ -103,7 +103,7 @@ def prepare(
     starts: _Starts = _rebuild(result, variant, place, targets, torch.Generator().manual_seed(seed))
     if variant.quantized and not waits:
         head = [name for name, module in result.named_modules() if module is result.get_output_embeddings()]
-        mark_quantized(result, variant.quant, variant.nested, variant.compute_dtype, head)
+        mark_quantized(result, variant.quant, variant.nested, variant.compute_dtype(place), head)
     result = result.to(place)
     if variant.adapted:
         if variant.adapter == "eva":
@@ -229,7 +229,7 @@ def _rebuild(
             a, b, base = initial(name, layer.weight.detach().float(), variant, generator)
             starts[name] = a, b
         if variant.quantized and not is_4bit(layer):
-            new = quantize_linear(layer, variant.quant, variant.nested, variant.compute_dtype, place, base)
+            new = quantize_linear(layer, variant.quant, variant.nested, variant.compute_dtype(place), place, base)
             model.set_submodule(name, new)
         elif base is not None:
             layer.weight = torch.nn.Parameter(base.to(layer.weight.dtype), requires_grad=False)

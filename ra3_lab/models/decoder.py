@@ -76,6 +76,10 @@ class Decoder:
         config = causal.config
         if config.model_type not in ("llama", "qwen2"):
             raise ValueError(f"the decoder knows Llama and Qwen2 models, not {config.model_type!r}.")
+        if config.hidden_act != "silu":
+            raise ValueError(f"the decoder knows models with hidden_act 'silu', not {config.hidden_act!r}.")
+        if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+            raise ValueError("the decoder knows full attention; this model has layers with a sliding window.")
         self.dtype = dtype
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads

@@ -9,8 +9,6 @@ which `merge_error` measures in nats.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +20,7 @@ from ra3_lab.models.adapters import merged, twin, variant_of
 from ra3_lab.models.initial import FROM_WEIGHTS
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Variant, as_record
+from ra3_lab.runs.files import staged_folder
 
 ADAPTER_FOLDER = "adapter"
 
@@ -93,10 +92,8 @@ def export(
     if out.exists():
         raise FileExistsError(f"{out} exists already: choose another --out or delete it.")
     variant = variant_of(model) or Variant()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     error = {"mean": 0.0, "largest": 0.0, "tokens": 0}
-    try:
+    with staged_folder(out) as staging:
         if form == "adapter":
             save_adapter(model, staging)
             if variant.adapter in FROM_WEIGHTS:
@@ -110,10 +107,6 @@ def export(
         tokenizer.hf.save_pretrained(staging)
         text = card(base, variant, form, error, figures or {}, str(dtype).removeprefix("torch."))
         (staging / "README.md").write_text(text, encoding="utf-8")
-        staging.rename(out)
-        out.chmod(0o755)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return error
 
 

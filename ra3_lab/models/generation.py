@@ -139,14 +139,14 @@ class StopWatch:
     def __init__(self, tokenizer: LineTokenizer, stops: tuple[str, ...]) -> None:
         self.tokenizer, self.stops = tokenizer, stops
         self.ends = {stop[-1] for stop in stops}
-        self.reach = max(map(len, stops), default=0)
-        self.may_finish: dict[int, bool] = {}  # token -> whether its text holds the last character of a stop
+        self.reach = max((len(stop.encode()) for stop in stops), default=0)
+        self.may_finish: dict[int, bool] = {}  # token -> whether it holds a stop's last character, or part of one
 
     def stopped(self, ids: Sequence[int] | np.ndarray) -> bool:
         """Whether the text of these tokens holds a stop that the last token finished."""
         last = int(ids[-1])
         if last not in self.may_finish:
-            self.may_finish[last] = bool(self.ends & set(self.tokenizer.decode([last])))
+            self.may_finish[last] = bool((self.ends | {"\ufffd"}) & set(self.tokenizer.decode([last])))
         if not self.may_finish[last]:
             return False
         tail = self.tokenizer.decode(ids[-self.reach - 1 :])  # a token is at least a byte: the stop lies in here

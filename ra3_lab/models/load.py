@@ -93,7 +93,7 @@ def load_model(
         variant = Variant() if variant is None else Variant(**asdict(variant))
     check(variant, place, training=False)  # before anything is downloaded or read
     frozen = variant.quantized or variant.adapted
-    dtype = torch.bfloat16 if frozen and place.type == "cuda" and best_precision() == "bf16" else torch.float32
+    dtype = torch.bfloat16 if frozen and place.type == "cuda" and best_precision(place) == "bf16" else torch.float32
     model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, trust_remote_code=False)
     if len(tokenizer.hf) > model.config.vocab_size:
         raise ValueError(
@@ -120,12 +120,9 @@ def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
     """Write model (float weights, adapters merged) and tokenizer to a directory, complete or not at all; adapters
     once more by themselves, in its folder adapter/, for `ra3-lab export`. The configuration names the vocabulary, so
     that `load_model` knows another one."""
-    import shutil
-    import tempfile
+    from ra3_lab.runs.files import staged_folder
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with staged_folder(out) as staging:
         whole = merged(model)
         setattr(whole.config, _VOCABULARY, tokenizer.fingerprint())
         whole.save_pretrained(staging)
@@ -134,31 +131,27 @@ def save_model(model: Any, tokenizer: LineTokenizer, out: Path) -> None:
 
             save_adapter(model, staging / ADAPTER_FOLDER)
         tokenizer.hf.save_pretrained(staging)
-        if out.exists():
-            raise FileExistsError(f"{out} exists already: choose another name or delete it.")
-        staging.rename(out)
-        out.chmod(0o755)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
-def best_precision() -> str:
-    """'bf16' where this machine computes it natively (CUDA, AVX512-BF16 or AMX), else 'fp32'."""
-    if torch.cuda.is_available():
+def best_precision(device: torch.device | None = None) -> str:
+    """'bf16' where the device (default: the one that models go to) computes it natively (CUDA, AVX512-BF16 or AMX),
+    else 'fp32'."""
+    if torch.cuda.is_available() if device is None else device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"
 
 
-def dtype_of(precision: str) -> torch.dtype:
-    """torch dtype of 'bf16' or 'fp32'; 'auto' means `best_precision()`."""
+def dtype_of(precision: str, device: torch.device | None = None) -> torch.dtype:
+    """torch dtype of 'bf16' or 'fp32'; 'auto' means the device's `best_precision`."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r}: use auto, bf16 or fp32.")
-    name = best_precision() if precision == "auto" else precision
+    name = best_precision(device) if precision == "auto" else precision
     return torch.bfloat16 if name == "bf16" else torch.float32
 
 
 def autocast(model: Any, precision: str) -> torch.autocast:
     """Mixed precision around forward passes; does nothing for fp32."""
-    dtype = dtype_of(precision)
-    return torch.autocast(next(model.parameters()).device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    device = next(model.parameters()).device
+    enabled = dtype_of(precision, device) == torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

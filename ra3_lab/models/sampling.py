@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-# What stands in the place of the update where no update draws, so that nothing is chosen or measured by the draws that
-# it was trained on or that it is scored with in the end. Updates are 0, 1, ...; scores on test and final have 0.
+# What stands in the place of the update where no update draws, so that nothing is chosen by the draws that it was
+# trained on or is scored with in the end. Updates are 0, 1, ...; scores on test and final, tasks of their own, have 0.
 INFUSING = 1_000_000
 """The M-step's latents, plus the number of the round."""
 WATCHING = 2_000_000
@@ -33,7 +33,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def keyed_uniforms(seed: int, update: int, sample: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Uniforms in (0, 1), shape of `sample` and `position` broadcast, a hash of the four keys.
+    """Uniforms in (0, 1], shape of `sample` and `position` broadcast, a hash of the four keys.
 
     >>> a = keyed_uniforms(0, 1, np.arange(3), np.array(7))
     >>> bool((a == keyed_uniforms(0, 1, np.arange(3), np.array(7))).all()), bool(a[0] != a[1])

@@ -51,7 +51,7 @@ class LineTokenizer:
         self.hf = tokenizer
         self.name = name
         self.marker_text = marker
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[tuple[str, bool], list[int]] = {}
         self.newline = self._single("\n", "newline")
         self.marker = self._single(marker, "comment marker")
         if tokenizer.eos_token_id is None:
@@ -83,24 +83,29 @@ class LineTokenizer:
         return ids[0]
 
     def encode_line(self, text: str) -> list[int]:
-        """Ids of one piece of text; every newline in it is the newline token."""
-        ids = self._cache.get(text)
+        """Ids of one piece of text; every newline in it is the newline token. Where it spells a special token (as a
+        tokenizer's source does) it stays the text that it is."""
+        return self._encode(text, specials=False)
+
+    def _encode(self, text: str, specials: bool) -> list[int]:
+        ids = self._cache.get((text, specials))
         if ids is None:
             ids = []
             for i, piece in enumerate(text.split("\n")):
                 if i:
                     ids.append(self.newline)
                 if piece:
-                    ids.extend(self.hf.encode(piece, add_special_tokens=False))
+                    ids.extend(self.hf.encode(piece, add_special_tokens=False, split_special_tokens=not specials))
             if len(self._cache) < 200_000:
-                self._cache[text] = ids
+                self._cache[text, specials] = ids
         return ids
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Beginning-of-text token and the prompt, line by line."""
+        """Beginning-of-text token and the prompt, line by line; special tokens that it spells (a chat template's) count
+        as such."""
         ids = [self.bos]
         for piece in prompt.splitlines(keepends=True):
-            ids.extend(self.encode_line(piece))
+            ids.extend(self._encode(piece, specials=True))
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -108,12 +108,11 @@ class Storage:
         """Whether scales are quantised too."""
         return self.quantized and self.double_quant is not False
 
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """The type that 4-bit weights are computed in, on this hardware."""
+    def compute_dtype(self, device: torch.device | None = None) -> torch.dtype:
+        """The type that 4-bit weights are computed in on the device, by default the one that models go to."""
         from ra3_lab.models.load import dtype_of
 
-        return dtype_of(self.compute)
+        return dtype_of(self.compute, device)
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ def check(variant: Variant, device: torch.device, training: bool = True) -> None
     if variant.compute == "bf16" and device.type == "cpu":
         from ra3_lab.models.load import best_precision
 
-        if best_precision() != "bf16":
+        if best_precision(device) != "bf16":
             raise ValueError(
                 "compute=bf16: this CPU has no bf16 instructions (AVX512-BF16 or AMX) and would emulate them, many "
                 "times slower; use --compute auto."
@@ -223,7 +222,7 @@ def as_record(variant: Variant) -> dict[str, Any]:
     """The settings with their defaults resolved, for run records and model cards."""
     record: dict[str, Any] = {"quant": variant.quant, "adapter": variant.adapter, "optimizer": variant.optimizer}
     if variant.quantized:
-        record |= {"double_quant": variant.nested, "compute": str(variant.compute_dtype).removeprefix("torch.")}
+        record |= {"double_quant": variant.nested, "compute": str(variant.compute_dtype()).removeprefix("torch.")}
     if variant.adapted:
         record |= {"rank": variant.r, "scaling": round(variant.scaling, 6), "target": variant.target}
     return record

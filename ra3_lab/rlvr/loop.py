@@ -193,12 +193,15 @@ class Standing:
         return collect(own, found), seconds
 
     def look(self, tasks: Sequence[Task], judge: JudgeAll) -> float:
-        """Validation pass@1."""
+        """Validation pass@1. Raises ChildProcessError as `rlvr` does."""
         config = self.config
         sampler = engine_of(self.grpo.model, config.precision, config.engine)
         groups, _ = self._sample(sampler, tasks, config.validation_samples, VALIDATING, judge)
-        rewards = [answer.reward for group in groups for answer in group.answers if answer.reward is not None]
-        return float(np.mean(rewards)) if rewards else float("nan")
+        answers = [answer for group in groups for answer in group.answers]
+        missing = [answer.detail for answer in answers if answer.reward is None]
+        if trouble := verdict_trouble(len(missing), len(answers), next(iter(missing), "")):
+            raise ChildProcessError(f"validation: {trouble}")
+        return float(np.mean([answer.reward for answer in answers if answer.reward is not None]))
 
     def advice(self) -> str:
         """What to do where memory ends."""
@@ -270,7 +273,7 @@ def rlvr(
     `report(record)` is called after each update and look at validation; `save_group` gets a sampled group now and then,
     `save_bad` the whole batch of an update whose loss or gradient was not finite, before FloatingPointError is raised.
     With a `keeper` the run goes on from its latest state. ValueError without tasks, ChildProcessError where the judge
-    gives no verdict on more than 1 % of the answers.
+    gives no verdict on more than 1 % of the answers, of the last updates or of a look at validation.
     """
     if not tasks:
         raise ValueError("no tasks to train on.")

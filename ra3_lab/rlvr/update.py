@@ -3,9 +3,10 @@
     rewards -> advantages -> for each iteration: for each micro-batch: log-probabilities, loss, backward; clip; step
 
 The first iteration's log-probabilities are themselves `old`, so the ratio is exactly 1 there. Answers whose advantage
-is 0 have no gradient (without KL and entropy terms) and are not computed at all; when that is all of them, the
-optimiser rests, too. Micro-batches put answers of similar length together, right-padded, and change memory only.
-Where several processes train, all are given the same groups, and each computes its share of the answers.
+is 0 have no gradient (without KL and entropy terms) and are not computed at all (but in bnpo, which counts them); when
+that is all of them, the optimiser rests, too. Micro-batches put answers of similar length together, right-padded, and
+change memory only. Where several processes train, all are given the same groups, and each computes its share of the
+answers.
 
 Departures from the papers: no KL term by default (as Dr. GRPO and DAPO), one iteration per rollout, log-probabilities
 at the sampling temperature (what was drawn is what is differentiated). Not here: a value model, per-token rewards.

@@ -28,6 +28,7 @@ from ra3_lab.runs.files import (
     JsonLines,
     fresh_directory,
     json_text,
+    leftovers,
     made_directory,
     plain,
     read_json,
@@ -102,7 +103,7 @@ class RunDirectory:
         return state
 
     def history(self) -> list[dict[str, Any]]:
-        """The metrics so far, as they were reported."""
+        """The metrics so far, as the file has them: infinity and not-a-number are words there (`files.plain`)."""
         return [{k: v for k, v in row.items() if k != "schema_version"} for row in read_jsonl(self.metrics.path)]
 
     def after_update(self, step: int, capture: Callable[[], TrainerState], last: bool = False) -> None:
@@ -235,7 +236,7 @@ def resume_run(
     for name, was, value in differences(record["versions"], versions()):
         say(f"note: {name} was {was} and is now {value}; the result may differ")
     run = RunDirectory(out, record, checkpoint_every)
-    for leftover in [*out.glob("*.tmp"), *out.glob(".*-*")]:  # of a kill in the middle of a write
+    for leftover in leftovers(out):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return run
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,35 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         check_schema(record, f"{path}:{number}")
         records.append(record)
     return records
+
+
+@contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` when the block ends, complete and on the disk; not at all where the
+    block raises. Raises FileExistsError where there is an `out` by then."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield staging
+        if out.exists():
+            raise FileExistsError(f"{out} exists already: choose another name or delete it.")
+        for path in [*staging.rglob("*"), staging]:
+            if path.is_dir():
+                sync_folder(path)
+            else:
+                with open(path, "ab") as file:
+                    os.fsync(file.fileno())
+        staging.rename(out)
+        out.chmod(0o755)
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What a kill in the middle of `write_json` or `staged_folder` may have left in a run's folder."""
+    unwritten = [folder / f"{name}.json.tmp" for name in ("run", "summary", "bad_batch")]
+    return [*filter(Path.exists, unwritten), *folder.glob(".model-????????")]
 
 
 def sync_folder(folder: Path) -> None:

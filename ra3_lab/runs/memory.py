@@ -1,7 +1,8 @@
 """A run that runs out of memory: it is saved as it stood before the update under way, and says how to go on.
 
 Nothing is lost because nothing has changed: sampling, scoring and gradients come before the optimiser's step. Where
-memory ends within that step itself, the weights are half new; then the last checkpoint stands.
+memory ends within that step itself, the weights are half new, and a look at validation after it is part of the update;
+then the last checkpoint stands.
 """
 
 from __future__ import annotations

@@ -73,10 +73,9 @@ def engine_of(model: Any, precision: str = "auto", name: str = "auto") -> Any:
     installed.
     """
     check_engine(name)
-    if name == "auto":
-        return sampler_of(model, dtype_of(precision))
-    if name == "decoder":
-        return Decoder(model, dtype_of(precision))
+    if name in ("auto", "decoder"):
+        dtype = dtype_of(precision, next(model.parameters()).device)
+        return sampler_of(model, dtype) if name == "auto" else Decoder(model, dtype)
     if name == "generate":
         return Fallback(model)
     from ra3_lab.models.engines.vllm import VLLM

@@ -1,0 +1,54 @@
+"""What wrong thoughts in the M-step's data cost: annotators that err by chance, and RA3's own thoughts beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from cells import RESULTS, table, told
+
+from ra3_lab.study import read_study
+
+
+@dataclass(frozen=True)
+class Found:
+    """RA3 at one seed."""
+
+    seed: int
+    """Training seed."""
+    wrong: tuple[float, ...]
+    """Share of watched thoughts that do not say the step that begins there, in 0..1, when the M-step of each round
+    begins."""
+    passed: float
+    """pass@1 in 0..1."""
+
+
+def annotators() -> dict[float, np.ndarray]:
+    """Share of thoughts with another one's words, in 0..1 -> (seeds,) pass@1, in rising order."""
+    passed: dict[float, list[float]] = {}
+    for folder in ("arms", "aptness"):
+        for record in read_study(RESULTS / folder):
+            config = record["made_by"]["config"]["midtrain"]
+            if config["method"] == "annotator":
+                passed.setdefault(config["annotation_noise"], []).append(record["scores"]["test"]["pass@1"])
+    return {wrong: np.array(rates) for wrong, rates in sorted(passed.items())}
+
+
+def discovered() -> list[Found]:
+    """RA3's seeds on the same tasks."""
+    found = []
+    for record in read_study(RESULTS / "arms"):
+        if record["arm"] == "ra3":
+            last = {look["round"]: look["apt"] for look in record["monitor"]}
+            wrong = tuple(1 - last[at] for at in sorted(last))
+            found.append(Found(record["seed"], wrong, record["scores"]["test"]["pass@1"]))
+    return found
+
+
+def aptness() -> str:
+    """Both as a table."""
+    rows = [["annotator", f"{100 * wrong:.0f}", told(100 * rates)] for wrong, rates in annotators().items()]
+    for run in discovered():
+        each = ", ".join(f"{100 * wrong:.0f}" for wrong in run.wrong)
+        rows.append([f"RA3, seed {run.seed}", each, f"{100 * run.passed:.1f}"])
+    return table(["thoughts of", "wrong, % (RA3: in its first and second M-step)", "pass@1, %"], rows)
