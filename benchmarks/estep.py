@@ -4,8 +4,8 @@ programs.
     python benchmarks/estep.py --estep.temperature 0.5 --out estep.json
     python benchmarks/estep.py --seeds 100 101 102 103 --corpus 64 --threads 1 --out estep_64.json
 
-The settings of the E-step were chosen with this, before any arm was scored. Over several seeds, with all of the expert
-programs or the first few, it shows how often thinking dies out.
+The settings of the E-step, but for the size of an update, were chosen with this, before any arm was scored. Over
+several seeds, with all of the expert programs or the first few, it shows how often thinking dies out.
 """
 
 from __future__ import annotations

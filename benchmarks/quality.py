@@ -2,7 +2,7 @@
 4-bit variants, several seeds, pass@1 on held-out tasks.
 
     python benchmarks/quality.py --out runs/quality --tune --estep 16 --mstep 32 --rounds 1    # learning rates
-    python benchmarks/quality.py --out runs/quality             # the arms themselves, at the demo's budget
+    python benchmarks/quality.py --out runs/quality             # the arms themselves, at 32 + 64 updates
     python benchmarks/quality.py --out runs/quality --json benchmarks/results/quality.json --page docs/variants.md
 
 Scored on fresh tasks of 6 steps, a length of the expert data, where NTP has something to lose, and on the split test

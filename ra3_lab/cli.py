@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("commands.judge:run", "judge samples, or reference solutions, on a benchmark"),
     "doctor": ("commands.doctor:run", "what isolates programs here, what is missing, how to get it; versions"),
     "study": ("commands.study:run", "run the arms over several seeds and print paired intervals"),
-    "record": ("commands.record:run", "make the recorded runs that notebooks and explorers replay"),
+    "record": ("commands.record:run", "make em.json, the recorded EM run that notebooks and explorers replay"),
     "notebooks": ("commands.notebooks:run", "build the notebooks from their sources"),
     "course": ("commands.course:run", "assignments: build them, check and grade submissions"),
     "corpus": ("commands.corpus:run", "build an expert corpus from folders of Python"),

@@ -5,8 +5,8 @@ update, after every few, and after each round's last one: on fixed expert progra
 has pi score the lines with and without them, and measures what each thought bought. The same function runs live in a
 notebook and behind `ra3-lab record`; views read its record and cannot tell the two apart.
 
-The format is written down in data/records/README.md. Numbers are rounded to a thousandth of a nat: records are for
-looking, not for computing on.
+The format is written down in data/records/README.md. Numbers are rounded to a thousandth of a nat or finer: records
+are for looking, not for computing on.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ def test_timeline_tells_keep_from_renew_and_what_a_line_owes():
     assert "under the thought before line 3" in body and "b oh &lt;no&gt;" in body
     shown = re.findall(r'<div class="detail" data-when="line=(\d)">', body)
     assert shown == ["3"]
-    assert "2 of 2 true steps announced" in explorer.view(look=2).twin.title
-    assert "1 of 2 true steps announced" in explorer.view(look=1).twin.title
+    assert "2 of 2 true steps announced in the true words" in explorer.view(look=2).twin.title
+    assert "1 of 2 true steps announced in the true words" in explorer.view(look=1).twin.title
 
 
 def test_timeline_adds_up():

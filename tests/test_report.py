@@ -370,7 +370,7 @@ def test_of_equal_checkpoints_the_last_was_kept():
 
 
 def test_the_page_does_not_promise_rounds_that_a_run_may_not_have():
-    assert "in several rounds the two alternate" in render_report(made_record())
+    assert "both once, or in turn over several rounds" in render_report(made_record())
 
 
 def test_figures_tell_arms_apart_without_colour():

@@ -355,7 +355,12 @@ def test_resume_names_what_it_cannot_go_on_with(solutions, tmp_path, capsys):
     assert main(["midtrain", "--resume", str(tmp_path / "r"), "--out", str(tmp_path / "s")]) == 2
     assert "leave --out" in capsys.readouterr().err
     assert main(["rlvr", "--resume", str(tmp_path / "r")]) == 2
-    assert "r is a run of `ra3-lab midtrain`, not of `ra3-lab rlvr`." in capsys.readouterr().err
+    told = "r is a run of `ra3-lab midtrain`, not of `ra3-lab rlvr`: go on with ra3-lab midtrain --resume"
+    assert told in capsys.readouterr().err
+    create_run(tmp_path / "e", "em", {}, {}, go_on="ra3_lab.em(..., resume=True)").close()
+    assert main(["midtrain", "--resume", str(tmp_path / "e")]) == 2
+    told = "e is a run of `ra3_lab.em` in Python, not of `ra3-lab midtrain`: go on with ra3_lab.em(..., resume=True)."
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["midtrain", "--data"], ["rlvr", "--tasks"]])

@@ -107,8 +107,9 @@ run_comparison([run])
 # ## 7 · Does it write better programs?
 #
 # That is the question that counts, and it is answered by running programs on tests. `ra3-lab demo` does it live in
-# seven to twenty minutes, as the processor allows, and writes a report. A short run does not settle it: look at its
-# intervals. The comparison that does is longer; the README has its table, `docs/results.md` how to read it.
+# about ten minutes, twenty and more on a processor without bf16 instructions, and writes a report. A short run does
+# not settle it: look at its intervals. The comparison that does is longer; the README has its table,
+# `docs/results.md` how to read it.
 #
 # Here is one program from the base model, judged outside this process:
 

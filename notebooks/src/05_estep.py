@@ -144,8 +144,8 @@ draw_estep(run)
 #
 # ## The latents, line by line
 #
-# **Try:** choose a program, then drag *Training* to the left and to the right. Click a line number in a block without a
-# thought. What does that line owe to the thought above it?
+# **Try:** choose a program, then drag *Training* to the left and to the right. Click the number of a line without a
+# thought of its own. What does that line owe to the thought above it?
 
 # %%
 from ra3_lab.explore.timeline import latent_timeline

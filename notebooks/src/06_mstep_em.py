@@ -3,7 +3,8 @@
 #
 # The E-step has found thoughts. Now they are written into the expert code, and the model is trained on the result by
 # plain next-token prediction: the M-step. In a further round the E-step starts again from the better model. This
-# notebook puts that beside ordinary mid-training, next-token prediction (NTP) on the plain code, at the same cost.
+# notebook puts that beside ordinary mid-training, next-token prediction (NTP) on the plain code, at the same number of
+# updates.
 #
 # **After this notebook you can** say what is equal and what differs between the arms; run an M-step by hand; read a
 # loss curve of annotated code without being fooled; and measure the likelihood of code under a model that may think.
@@ -117,7 +118,7 @@ for k, think in ((1, False), (1, True), (8, True)):
 # ## Rounds
 #
 # Each round of EM begins with the model that the last M-step left. The looks at the end of round 1 and at the start
-# of round 2 differ only in the model that pays the rewards.
+# of round 2 differ in that model alone: it pays the rewards, and q begins anew as a copy of it.
 
 # %%
 for look in run["looks"]:

@@ -80,7 +80,7 @@ draw_rates(bench, program=0, line=editor.state["line"], text="", samples=6)
 # often each kind occurs, how many lines it lasts (τ), what it buys, and which code follows. Click a kind for
 # examples.
 #
-# **Predict:** which kind of step gets a thought most reliably, and which is left without?
+# **Predict:** which kind of step gets a thought most reliably, and which is left without before the first update?
 
 # %%
 from ra3_lab.explore.abstractions import abstraction_map

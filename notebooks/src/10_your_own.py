@@ -21,7 +21,7 @@ lab = start("10 Your own model, data and benchmarks", minutes=0.5, memory_gb=1, 
 #
 # `ra3-lab plan` computes memory by stage from a model's configuration; nothing is downloaded or loaded. By hand, for
 # 1.5 billion weights: 3 GB in bf16; with AdamW in full training another 4 bytes for the gradient and 8 for two moments
-# in fp32, about 18 GB more; in 4 bits the base is 0.8 GB and only adapters have moments.
+# in fp32, about 18 GB more; in 4 bits the base is 1.1 GB (embeddings stay in 16 bits) and only adapters have moments.
 #
 # **Predict:** which setting is the first that fits 12 GB for 1.5 billion weights?
 
@@ -30,8 +30,8 @@ lab.command("plan", "--model", "qwen2.5-1.5b", "--preset", "12gb")
 
 # %% [markdown]
 # What was refused stands above what fits. In Python the setting is a `Variant`:
-# `load_model("qwen2.5-coder-1.5b", variant=Variant(quant="nf4", adapter="lora"))`; on the command line `--quant nf4
-# --adapter lora` (09 says what four bits change).
+# `load_model("qwen2.5-coder-1.5b", variant=Variant(quant="nf4", adapter="lora", checkpointing=True))`; on the command
+# line `--quant nf4 --adapter lora --checkpointing` (09 says what four bits change).
 #
 # ## 2 · Your code
 #
@@ -67,9 +67,10 @@ print(traces[0].text)
 #
 # ## 3 · Mid-train: RA3 and next-token prediction on the same programs
 #
-# Two updates here and four there show the shape, not the effect: a run worth reading has hundreds. Settings are plain
-# data, so `config` is the run's record. `floor=None`: by default a line counts at least −10 nats, which suits the
-# built-in tasks; on code that is strange to the model nearly all lines are below, and no thought could earn its price.
+# Two updates here and four there show the shape, not the effect: a run worth reading has a hundred or more. Settings
+# are plain data, so `config` is the run's record. `floor=None`: by default a line counts at least −10 nats, which
+# suits the built-in tasks; on code that is strange to the model nearly all lines are below, and no thought could earn
+# its price.
 #
 # **Predict:** which of the two is ahead on held-out lines after so few updates?
 
@@ -91,9 +92,9 @@ for name, model in (("base", lab.model), ("ntp", ntp.model), ("ra3", ra3.model))
 # the code, RA3 two of them on an E-step, and this base writes no thoughts on such code. With four held-out programs
 # nothing is decided.
 #
-# The run is a folder. Killed at any moment it goes on to the same weights: the same call with `resume=True`, or
-# `ra3-lab midtrain --resume`. Metrics are written update by update, so the curves come from the folder: restart the
-# kernel or reload the page, and they are still there.
+# The run is a folder. Killed at any moment it goes on to the same weights: the same call with `resume=True` (a run of
+# `ra3-lab midtrain` by that command's `--resume`). Metrics are written update by update, so the curves come from the
+# folder: restart the kernel or reload the page, and they are still there.
 
 # %%
 from ra3_lab.explore.curves import draw_estep

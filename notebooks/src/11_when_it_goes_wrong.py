@@ -21,8 +21,9 @@ print("made by:", failures["command"], "from base", failures["base"])
 # %% [markdown]
 # ## Three runs about thoughts
 #
-# `A` to `C` are short E-steps like that of notebook 05, each with one thing wrong, watched on six programs; `healthy`
-# is the first round of notebook 05's own record, watched on 24. First the numbers at the first and the last look.
+# `A` to `C` are short E-steps like that of notebook 05, each with one thing wrong (A also learns five times as fast as
+# the others, so that six updates show it), watched on six programs; `healthy` is the first round of notebook 05's own
+# record, watched on 24. First the numbers at the first and the last look.
 #
 # **Predict** from the table alone what is wrong with each.
 
@@ -59,10 +60,10 @@ latent_timeline(runs["C"])
 # ### What happened
 #
 # **A never thinks.** Its price c is 12 nats. By hand: a line with probability 0.01 has −4.6 nats, so even a thought
-# that makes it certain earns 4.6 − 12 < 0. q learns the one thing that pays: silence. *Signs:* the share of lines with
-# a thought falls while the return *rises*; likelihood with and without thoughts become equal. *Change:* c to what a
-# thought can earn here (tenths of a nat), and look at what it earns before the first update (`gains`). The same
-# picture arises without any mistake when the model is sure of the code: then thoughts are worth nothing.
+# that makes it certain earns 4.6 − 12 < 0. q learns the one thing that pays: silence. *Signs:* the share of lines
+# with a thought falls while the return *rises*; likelihood with and without thoughts become equal. *Change:* c to
+# well under what a thought can earn here, a nat or two, and look at what it earns before the first update (`gains`).
+# The same picture arises without any mistake when the model is sure of the code: then thoughts are worth nothing.
 #
 # **B always thinks.** It was brought up on programs with a comment before *every* line, and thoughts are free (c = 0).
 # *Signs:* a share near 1, durations near 1 line, and thoughts that repeat the one before. They are no help: where the
@@ -136,10 +137,10 @@ group_browser(read_rollouts("hacking", "exit code"))
 
 # %% [markdown]
 # In the run rewarded by exit code the reward is high from the start and rises until nearly every program runs, while
-# the share that passes the tests falls to almost none. An answer judged *passed* carries its true story in the reason:
-# "no error (call 0 gave 4, expected 1)". Its programs still look like programs, but they get shorter and think half as
-# often. The run rewarded by tests thinks twice as often and learns the task. Fewer of its programs run than before,
-# mostly because longer ones reach the limit of 256 tokens and are cut.
+# the share that passes the tests falls to almost none. An answer judged *passed* carries its true story in the
+# reason: "no error (call 0: ... gave 333, expected 538)". Its programs still look like programs, but they get shorter
+# and think half as often. The run rewarded by tests thinks twice as often and learns the task. Fewer of its programs
+# run than before, mostly because longer ones reach the limit of 256 tokens and are cut.
 #
 # *Signs:* reward rises and a second, independent measure does not. So have one: validation by the real tests, answers
 # read by eye, the share of each verdict. *Change:* the judge. That is why programs here are judged outside the process

@@ -1,4 +1,4 @@
-"""`ra3-lab record`: make the recorded runs that notebooks and explorers replay."""
+"""`ra3-lab record`: make em.json, the recorded EM run that notebooks and explorers replay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ra3_lab.threads import use_threads
 def run(out: Path | None = None, seed: int = 0, threads: int = 1) -> int:
     """Record a short, closely watched RA3 run of the embedded model (under 4 CPU minutes).
 
-    Writes em.json to OUT. This is the one command that overwrites: what it writes follows from model, code and seed.
+    Writes em.json to OUT, over one that is there: what it writes follows from model, code and seed.
 
     Example: ra3-lab record --out data/records
 

@@ -220,7 +220,8 @@ def describe_estep(record: Mapping[str, Any]) -> Twin | None:
     if shares:
         text += f"The share of lines with a thought went from {percent(shares[0])} to {percent(shares[-1])}. "
     if rounds > 1:
-        text += "Between rounds the M-step changes the model that pays the rewards, so curves may jump there."
+        text += "Between rounds the M-step changes the model that pays the rewards and that q begins from: "
+        text += "curves may jump there."
     columns = (
         "update",
         "round",

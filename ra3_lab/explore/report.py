@@ -32,8 +32,8 @@ IDEA = (
     "the likelihood of the "
     "expert's following lines by more than its price c.",
     "In the M-step, the model is fine-tuned by next-token prediction on the expert's code with those "
-    "comments written in; in several "
-    "rounds the two alternate.",
+    "comments written in; both once, or in "
+    "turn over several rounds.",
 )
 GLOSSARY = {
     "latent": "what is decided before a line: keep going, or a thought",

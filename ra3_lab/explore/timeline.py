@@ -98,7 +98,7 @@ def draw_timeline(record: Mapping[str, Any], program: int, look: int, line: int)
     hits, count = marks.count("hit"), len(seen["latents"])
     title = f"{fixed['task_id']}, {reading(record['looks'][look])}: {count} thought{'s' * (count != 1)}"
     if truth:
-        title += f", {hits} of {len(truth)} true steps announced"
+        title += f", {hits} of {len(truth)} true steps announced in the true words"
     with_, without = sum(seen["logp"]), sum(seen["plain"])
     text = (
         f"The program's {len(lines)} lines have log-likelihood {number(with_)} nats with these thoughts and "

@@ -56,7 +56,8 @@ class MidtrainConfig:
     annotation_noise: float = 0.0
     """Share of an annotator's thoughts that have another one's words (method annotator)."""
     evaluate_every: int = 40
-    """M-step updates between two looks at validation; the best checkpoint is kept, of equals the last."""
+    """M-step updates between two looks at validation; the best checkpoint is kept, of equals the last. Without a
+    validation (ra3-lab midtrain has none) the last weights are kept."""
     variant: Annotated[Variant, tyro.conf.arg(name="")] = field(default_factory=Variant)
     """4-bit weights and adapters (--quant, --adapter); by default the model as it was loaded."""
     precision: Precision = "auto"

@@ -324,7 +324,8 @@ def read_run_of(path: Path, command: str) -> dict[str, Any]:
     """The same, of a run of this command. Raises ValueError for another command's, else as `read_run` does."""
     record = read_run(path)
     if record["command"] != command:
-        raise ValueError(f"{path} is a run of `ra3-lab {record['command']}`, not of `ra3-lab {command}`.")
+        whose = "`ra3_lab.em` in Python" if record["command"] == "em" else f"`ra3-lab {record['command']}`"
+        raise ValueError(f"{path} is a run of {whose}, not of `ra3-lab {command}`: go on with {record['go_on']}.")
     return record
 
 

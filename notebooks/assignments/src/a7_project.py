@@ -291,7 +291,7 @@ def paired_interval(own: np.ndarray, other: np.ndarray, chosen: np.ndarray, leve
 # `title`, `tokens`, `seed`, `changes`.
 #
 # Directions to try, none of them a promise: another price per thought, or one that falls with the rounds;
-# credit over the next few lines only; groups of four and more programs, or the reverse; more rounds with shorter
+# credit over the next few lines only; larger groups of fewer programs, or the reverse; more rounds with shorter
 # E-steps; a lower temperature when thoughts are written into the corpus; several annotations of each program, the
 # best by the lines' likelihood kept; leaving out programs on which thoughts gain nothing.
 
