@@ -1,5 +1,6 @@
 """The judge: every kind of test gives every status, verdicts come in order, crashes lose nothing."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ from ra3_lab.sandbox import (
     crew,
     judge_batch,
     judge_each,
+    places,
     scratch,
     starting,
 )
@@ -451,3 +453,60 @@ def test_throughput_is_printed(capsys):
     assert all(verdict.passed for verdict in judge(programs))
     with capsys.disabled():
         print(f" [{100 / (time.perf_counter() - start):.0f} programs/s, 2 workers] ", end="")
+
+
+@hard
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import atexit, io, sys\nsys.stdout = io.StringIO()\n"
+        "atexit.register(lambda: sys.__stdout__.write(sys.stdout.getvalue()))\nprint(2 * int(input()))",
+        "import os\nout = os.fdopen(1, 'w')\nout.write(str(2 * int(input())))",
+        "import io, sys\nout = io.BufferedWriter(io.FileIO(1, 'w'))\nout.write(str(2 * int(input())).encode())",
+        "import sys\nprint(2 * int(input()))\nsys.stdout.close()",
+        "class Last:\n    def __del__(self): print(6)\nlast = Last()",
+        "\ufeffimport os\nprint(2 * int(input()) if __file__ else 0)",
+    ],
+    ids=["at exit", "a file of its own", "a buffer of its own", "stdout closed", "as it ends", "with a BOM"],
+)
+def test_what_a_script_wrote_counts_as_at_an_interpreters_end(source):
+    assert one(source, Stdin([("3\n", "6\n")])).passed, one(source, Stdin([("3\n", "6\n")]))
+
+
+@hard
+def test_an_exception_for_loops_ends_none_of_the_test_texts():
+    """As in a generator (PEP 479): otherwise `map` over the function would end early, and `all` be true."""
+    texts = ("assert all(map(lambda p: f(p[0]) == p[1], [(1, 2), (2, 4)]))", "for got in map(f, [1]): assert got == 2")
+    for text in texts:
+        assert one("def f(x): raise StopIteration", Asserts(text, "f")).status == "runtime_error"
+    assert one("def f(x): return iter([x])", Asserts("for got in f(2): assert got == 2", "f")).passed
+
+
+@hard
+def test_changes_of_arguments_given_by_name_come_back():
+    text = "a, b = [1], {1: 2}\nf(xs=a, d=b)\nassert a == [1, 3] and b == {}"
+    assert one("def f(xs, d):\n    xs.append(3)\n    d.clear()", Asserts(text, "f")).passed
+
+
+@hard
+def test_details_cannot_steer_a_terminal():
+    told = one("def f(x): raise ValueError('\\x1b]0;owned\\x07\\rpassed')").detail
+    assert told.isprintable() and "owned" in told
+
+
+@each_isolation("namespaces", "landlock")
+def test_what_lies_beside_a_library_that_the_trainer_loaded_is_not_shown(isolation, tmp_path):
+    """An extension built in place, in a folder with answers."""
+    library, answers = tmp_path / "own.so", tmp_path / "answers.json"
+    library.write_bytes(b"code")
+    answers.write_text("6")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(0o755)
+    with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as loaded:
+        assert loaded[:] == b"code"
+        places._needed.cache_clear()
+        source = f"def f(x): return int(open({str(answers)!r}).read())"
+        with Judge(1, isolation) as fresh:
+            verdict = fresh.batch([Program(source, Calls("f", [[[3], 6]]))])[0]
+    assert verdict.status in ("runtime_error", "forbidden"), verdict

@@ -85,8 +85,9 @@ def furnish(modules: Iterable[str]) -> None:
 def load(source: str, name: str = "solution") -> dict[str, Any]:
     """Run the program's text as a module; its names."""
     module = types.ModuleType(name)
+    module.__file__ = "<program>"
     sys.modules[name] = module  # dataclasses and typing look their module up by name
-    exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
+    exec(compile(source.removeprefix("\ufeff"), "<program>", "exec", dont_inherit=True), module.__dict__)
     return module.__dict__
 
 
@@ -127,7 +128,7 @@ def run_stdin(channel: Channel) -> None:
             import atexit
 
             atexit._run_exitfuncs()
-            sys.stdout.flush()
+            _close_up()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code:
@@ -136,6 +137,17 @@ def run_stdin(channel: Channel) -> None:
         channel.write(failure(error))
         code = 1
     os._exit(code & 255)
+
+
+def _close_up() -> None:
+    """What the end of an interpreter does for output: files that nobody closed are flushed, then the standard one."""
+    import gc
+
+    sys.modules["__main__"].__dict__.clear()
+    gc.collect()
+    for stream in {id(stream): stream for stream in (sys.stdout, sys.__stdout__)}.values():
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()
 
 
 class _Objects:
@@ -192,15 +204,14 @@ def _name(names: dict[str, Any], name: str) -> tuple:
 
 
 def _call(names: dict[str, Any], target: Any, arguments: list, named: dict) -> tuple:
-    """The value, and those lists, sets and dicts among the arguments that the function has changed in place."""
+    """The value, and those lists, sets and dicts among the arguments that the function has changed in place, by number
+    or name."""
     function = function_of(names, target) if isinstance(target, str) else target
-    before = [codec.dumps(item, refer=_anything) if type(item) in (list, set, dict) else "" for item in arguments]
+    given = {**dict(enumerate(arguments)), **named}
+    mutable = {place: item for place, item in given.items() if type(item) in (list, set, dict)}
+    before = {place: codec.dumps(item, refer=_anything) for place, item in mutable.items()}
     value = function(*arguments, **named)
-    changed = [
-        (index, item)
-        for index, (item, text) in enumerate(zip(arguments, before, strict=True))
-        if text and codec.dumps(item, refer=_anything) != text
-    ]
+    changed = [(place, item) for place, item in mutable.items() if codec.dumps(item, refer=_anything) != before[place]]
     return value, changed
 
 

@@ -18,6 +18,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+FAILURES = ("wrong_answer", "runtime_error", "memory_limit", "output_limit", "forbidden")
+"""What a program may say of itself, as "!status text"; never that it passed."""
 MAX_DEPTH = 150
 MAX_SIZE = 1 << 30  # of judges' own data; what a program returns is held to its Limits
 _CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
@@ -126,7 +128,7 @@ def loads(text: str | bytes, refer: Callable[[Any], Any] | None = None) -> Any:
     """
     try:
         return _decode(json.loads(text), refer, 0)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, RecursionError) as error:
         raise Malformed(f"{type(error).__name__}: {error}"[:200]) from None
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from ra3_lab.sandbox import codec
 from ra3_lab.sandbox.checkers import compare
+from ra3_lab.sandbox.codec import FAILURES
 
-FAILURES = ("wrong_answer", "runtime_error", "memory_limit", "output_limit", "forbidden")  # what a program may claim
 UNFINISHED = ("runtime_error", "time_limit", "memory_limit", "forbidden", "")
 COMPARE_SECONDS = 5.0  # CPU seconds of this process for one comparison
 SAME_TEXT_IS_RIGHT = ("exact", "equal", "approx", "unordered", "set", "text", "tokens", "lines")
@@ -122,7 +122,12 @@ def verdict(status: str, seconds: float, detail: str, **more: Any) -> Answer:
 def said(line: bytes) -> tuple[str, str]:
     """Status and text of a "!status text" line."""
     status, _, text = line[1:].decode("ascii", "replace").partition(" ")
-    return (status if status in FAILURES else "runtime_error"), text[:400]
+    return (status if status in FAILURES else "runtime_error"), printable(text[:400])
+
+
+def printable(text: str) -> str:
+    """Foreign text for a line of a terminal: nothing in it moves the cursor or sets a title."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def ending(child: Answer, job: Job) -> tuple[str, str]:
@@ -152,13 +157,15 @@ def late(child: Answer, job: Job) -> bool:
 
 
 def right(checker: str, expected: str, got: str) -> bool:
-    """`compare` on coded text, under a time limit of its own: what a program returned cannot hold the judge up."""
+    """`compare` on coded text, under a time limit of its own: what a program returned cannot hold the judge up. What
+    cannot be compared is wrong: an error here would end the judge's process.
+    """
     if got == expected and checker.partition(":")[0] in SAME_TEXT_IS_RIGHT:
         return True
     try:
         with _timed():
             return compare(checker, codec.loads(expected), codec.loads(got))
-    except (codec.Malformed, TimeoutError):
+    except Exception:
         return False
 
 
@@ -273,7 +280,7 @@ class Decider(ABC):
                 child, tester = running.finish(True)
             last = about_program.next()  # it is dead: what it said, or the end
         seconds = child["seconds"]
-        status, _, text = (answer or b"").decode("ascii", "replace").partition(" ")
+        status, _, text = printable((answer or b"").decode("ascii", "replace")).partition(" ")
         if answer is None and tester["reason"]:  # its limits are far above the program's
             timed = late(child, job) or tester["reason"] in ("cpu", "wall")
             status, text = ("time_limit", ending(child, job)[1]) if timed else ending(tester, job)
@@ -285,7 +292,7 @@ class Decider(ABC):
             status, text = said(last) if last and last.startswith(b"!") else ending(child, job)
         if late(child, job) and status in (*UNFINISHED, "passed"):
             status, text = "time_limit", ending(child, job)[1]
-        return verdict(status if status in (*FAILURES, "time_limit") else "passed", seconds, text)
+        return verdict(status if status in (*FAILURES, "time_limit", "passed") else "runtime_error", seconds, text)
 
     def stdin(self, job: Job) -> Answer:
         """A whole program, once for each case; the first that fails decides."""
@@ -322,6 +329,8 @@ class Decider(ABC):
                     return "passed", "", seconds
         except TimeoutError:
             return "wrong_answer", "the comparison took too long", seconds
+        except Exception as error:  # of numbers in the text, say: the judge's process goes on
+            return "wrong_answer", f"the output cannot be compared ({type(error).__name__})", seconds
         return "wrong_answer", f"{given!r:.100} gave {text!r:.100}, expected {expected!r:.100}", seconds
 
 

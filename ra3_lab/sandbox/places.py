@@ -7,8 +7,10 @@ for them, and a benchmark's answers may be among them. The notebook profile asks
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
+import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -45,9 +47,9 @@ class Places:
 def places(packages: tuple[str, ...] = (), data: tuple[str, ...] = ()) -> Places:
     """The places of this interpreter. `packages` and `data` are folders to show besides.
 
-    The folders of libraries that are loaded already are among them, wherever the distribution keeps its own.
+    The folders of the interpreter's own libraries are among them, wherever the distribution keeps them.
     """
-    libraries = [*LIBRARIES, *_loaded(), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    libraries = [*LIBRARIES, *_needed(), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
     libraries.append(sysconfig.get_config_var("LIBDIR") or "")
     folders = dict.fromkeys(
         path for path in libraries if path and os.path.isdir(path) and os.path.realpath(path) != "/"
@@ -62,15 +64,30 @@ def places(packages: tuple[str, ...] = (), data: tuple[str, ...] = ()) -> Places
     return Places((*folders, *others), tuple(sorted(hide)))
 
 
-def _loaded() -> list[str]:
-    """Folders of the shared libraries in this process, where /proc tells."""
+_LOOK = """
+for name in ("_bz2", "_ctypes", "_decimal", "_hashlib", "_lzma", "_sqlite3", "_ssl", "_uuid", "zlib"):
     try:
-        with open("/proc/self/maps") as file:
-            paths = {line.split(None, 5)[5].strip() for line in file if line.count("/")}
-    except OSError:
-        return []
+        __import__(name)
+    except ImportError:
+        pass
+with open("/proc/self/maps") as maps:
+    print(maps.read())
+"""
+
+
+@functools.lru_cache(maxsize=1)
+def _needed() -> tuple[str, ...]:
+    """Folders of the shared libraries of a bare interpreter, where /proc tells. Not of this process: beside a library
+    that it has loaded may lie what a program must not see (an extension built in place, a project's folder)."""
+    bare = [sys.executable, "-I", "-S", "-c", _LOOK]
+    clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    try:
+        said = subprocess.run(bare, env=clean, capture_output=True, text=True, timeout=60, check=True, cwd="/").stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    paths = {line.split(None, 5)[5].strip() for line in said.splitlines() if line.count("/")}
     found = {os.path.dirname(path) for path in paths if ".so" in os.path.basename(path)}
-    return sorted(path for path in found if path.count("/") > 1 and not path.endswith("site-packages"))
+    return tuple(sorted(path for path in found if path.count("/") > 1))
 
 
 def world_reachable(path: str = sys.base_prefix) -> bool:

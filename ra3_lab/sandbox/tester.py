@@ -58,6 +58,8 @@ class Program:
             raised = error(str(text).partition(": ")[2])
         except TypeError:  # an exception that wants other arguments
             raised = ProgramError(str(text))
+        if isinstance(raised, StopIteration) and operation != "next":  # it would end the test text's loop (PEP 479)
+            raised = RuntimeError("the program raised StopIteration")
         self.last_error = (str(text), raised)
         raise raised
 
@@ -76,8 +78,8 @@ class Program:
 
     def call(self, target: Any, arguments: tuple, named: dict) -> Any:
         value, changed = self.ask("call", target, list(arguments), named)
-        for index, now in changed:
-            _become(arguments[index], now)
+        for place, now in changed:
+            _become(named[place] if isinstance(place, str) else arguments[place], now)
         return value
 
 
@@ -206,6 +208,7 @@ def _explain(error: BaseException, program: Program, code: str) -> str:
     said, raised = program.last_error
     if raised is error and said.startswith("!"):
         status, _, said = said[1:].partition(" ")
+        status = status if status in codec.FAILURES else "runtime_error"  # the program's own word
         text = f"{status} {place}: {said}"
     else:
         try:

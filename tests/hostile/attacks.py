@@ -182,6 +182,28 @@ FORGING = {
     ),
     "channel closed": "import os\nos.closerange(0, 64)\ndef f(x): return 6",
     "channel turned round": "import os\ndef f(x):\n    os.dup2(3, 4)\n    os.dup2(0, 3)\n    return 5",
+    "an error that passed": (
+        "import sys\nsys.modules['ra3_lab.sandbox.candidate'].failure = lambda e: '!passed x'\n"
+        "def f(x): raise ValueError"
+    ),
+    "an error of a new kind": (
+        "import sys\nsys.modules['ra3_lab.sandbox.candidate'].failure = lambda e: '!splendid x'\n"
+        "def f(x): raise ValueError"
+    ),
+    "an error that was never called": (
+        "import sys\nsys.modules['ra3_lab.sandbox.candidate'].failure = lambda e: '!unused x'\n"
+        "def f(x): raise ValueError"
+    ),
+    "an error written by hand": (
+        "import os\ndef f(x):\n    for fd in range(3, 9):\n"
+        '        try: os.write(fd, b\'["list",["error",["list",["ValueError"]],"!passed x"]]\\n\')\n'
+        "        except OSError: pass\n    import time\n    time.sleep(1)"
+    ),
+    "a number that is none": (
+        "import os\ndef f(x):\n    for fd in range(3, 9):\n"
+        "        try: os.write(fd, b'[\"complex\",[1' + b'0' * 400 + b',0]]\\n')\n"
+        "        except OSError: pass\n    return 5"
+    ),
     "stolen source": "import sys\ndef f(x):\n    sys.modules['__main__'].__dict__['passed'] = True\n    return 5",
 }
 
