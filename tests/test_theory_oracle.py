@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ra3_lab.explore.theory import describe
 from ra3_lab.midtrain import elbo
 from ra3_lab.theory import estep, oracle
 from ra3_lab.theory.closed_forms import bernoulli_kl, pair_kl, renewal_cost
@@ -290,6 +291,24 @@ def test_price_lab_shows_thinking_everywhere_sometimes_and_never():
     assert causal.share[-1] == 0 and trained.share[-1] < 0.02
     assert causal.likelihood[-1] == pytest.approx(record.silent)
     assert trained.share[1] > trained.share[3] > trained.share[-1]
+
+
+@pytest.mark.parametrize("fade", [0.1, 0.3, 0.5, 0.9])
+def test_from_the_worth_of_a_repeat_on_the_best_causal_q_repeats_no_thought(fade):
+    record = price_lab(fade=fade, updates=1)
+    world = oracle.skill_world(alpha=0.75, fade=fade)
+    lines = oracle.all_programs(3, 5)
+    weights = expert_weights(oracle.skill_world(alpha=0.95), lines)
+
+    def repeats(cost):
+        q = estep.best_causal(world, lines, weights, cost)
+        return float(weights @ np.einsum("ntz,ntzz->n", oracle.visits(q)[..., 1:], q[..., 1:, 1:]))
+
+    assert repeats(max(record.repeat, 0) + 1e-3) == 0
+    if record.repeat > 0:
+        assert repeats(0.8 * record.repeat) > 1
+    else:
+        assert repeats(0.0) == 0 and "pays a causal q at no price" in describe(record).text
 
 
 def test_gradient_lab_tells_the_biased_baseline():

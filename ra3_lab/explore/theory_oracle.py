@@ -88,11 +88,16 @@ def describe_price(record: PriceRecord) -> Twin:
         f"The best causal q thinks at {percent(causal.share[0], 0)} of lines when a thought is free, "
         f"at {percent(_middle(causal), 0)} at c = 0.8, {ended}"
     )
+    again = (
+        f"is worth {number(record.repeat)} nats to a causal q that knows the skill for sure: cheaper thoughts are "
+        "repeated where it is sure enough, dearer ones never. In between, one thought a skill pays"
+        if record.repeat > 0
+        else "pays a causal q at no price. One thought a skill pays"
+    )
     text = (
-        f"A kept thought is not followed at {percent(record.fade, 0)} of the lines, so repeating it is worth "
-        f"{number(record.repeat)} nats: cheaper thoughts are repeated at every line whose skill is known. In "
-        f"between, one thought a skill pays; too dear, and thinking collapses to the {number(record.silent)} nats a "
-        f"line of not thinking. With hindsight the shares are {percent(hindsight.share[0], 0)} at c = 0 and "
+        f"A kept thought is not followed at {percent(record.fade, 0)} of the lines, and the expert's skill may change, "
+        f"so repeating it {again}; too dear, and thinking collapses to the {number(record.silent)} nats a line of not "
+        f"thinking. With hindsight the shares are {percent(hindsight.share[0], 0)} at c = 0 and "
         f"{percent(hindsight.share[-1], 0)} at c = {hindsight.costs[-1]:g}. RA3's sampled E-step ({record.updates} "
         f"updates) thinks at {_told(trained)}."
     )
@@ -121,9 +126,11 @@ def figure_price(record: PriceRecord) -> go.Figure:
         figure.add(line(curve.name, curve.costs, share, style, "% of lines"), 1)
         likely = line(curve.name, curve.costs, curve.likelihood, style, "nats a line", legend=False)
         figure.add(likely, 2)
-    figure.mark(1, x=record.repeat)
+    if record.repeat > 0:
+        figure.mark(1, x=record.repeat)
     figure.mark(2, y=record.silent)
-    figure.x(1, title="price c of a thought (nats; dotted: worth of repeating one)")
+    dotted = "; dotted: most that repeating one is worth" if record.repeat > 0 else ""
+    figure.x(1, title=f"price c of a thought (nats{dotted})")
     figure.x(2, title="price c of a thought (nats; dotted: no thoughts)")
     figure.y(1, title="lines with a thought (%)", range=[-3, 104])
     figure.y(2, title="log-likelihood (nats a line)")

@@ -141,8 +141,8 @@ class PriceRecord:
     seed: int
     """Of the sampled E-steps."""
     repeat: float
-    """What thinking the same again is worth at a line, nats: below this price every line with a known skill gets
-    one."""
+    """What thinking the same again is worth, nats, at a line before which the skill is known for sure (it may change
+    at this line, as the expert's does): from this price on the best causal q repeats none; 0 or less: at no price."""
     silent: float
     """Likelihood without any thought, nats per line."""
     curves: tuple[PriceCurve, ...]
@@ -184,12 +184,14 @@ def price_lab(fade: float = 0.5, noise: float = 0.1, length: int = 5, updates: i
     )
     trained = (estep.tabular(table, where) for table in np.split(logits, copies))
     fresh, kept = world.emission[1, 1, 0], world.emission[0, 1, 0]
+    # The expert's next line where its skill was the first: it keeps the skill, or draws one of all.
+    ahead = expert.alpha * expert.emission[0, 1, 0] + (1 - expert.alpha) * expert.emission[1, 1:, 0].mean(0)
     return PriceRecord(
         fade=fade,
         length=length,
         updates=updates,
         seed=seed,
-        repeat=float(fresh @ (np.log(fresh) - np.log(kept))),
+        repeat=float(ahead @ (np.log(fresh) - np.log(kept))),
         silent=float(np.log(1 / world.lines)),
         curves=(
             curve("hindsight", COSTS, (estep.best_with_hindsight(world, lines, weights, c) for c in COSTS)),
