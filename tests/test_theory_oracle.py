@@ -114,6 +114,18 @@ def test_em_ends_where_the_evidence_has_no_slope_and_not_always_at_the_best_plac
     assert max(ends) - min(ends) > 1e-2
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 1e-4])
+def test_a_row_without_any_count_stays_as_it_is(smoothing):
+    rng = np.random.default_rng(0)
+    world = random_world(rng)
+    counts = rng.random(world.emission.shape)
+    counts[1, 2] = 0.0
+    counts[0, 1, 2] = [0.0, 2.0, 0.0]
+    moved = oracle.with_counts(world, counts, smoothing).emission
+    np.testing.assert_array_equal(moved[1, 2], world.emission[1, 2])
+    np.testing.assert_allclose(moved[0, 1, 2], np.array([smoothing, 2.0 + smoothing, smoothing]) / (2 + 3 * smoothing))
+
+
 def test_the_gradient_of_the_evidence_is_that_of_finite_differences():
     rng = np.random.default_rng(0)
     world = random_world(rng)

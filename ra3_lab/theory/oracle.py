@@ -244,12 +244,20 @@ def expected_counts(world: HiddenWorld, lines: np.ndarray, weights: np.ndarray, 
 
 
 def with_counts(world: HiddenWorld, counts: np.ndarray, smoothing: float = 0.0) -> HiddenWorld:
-    """The M-step: emissions in proportion to counts (plus `smoothing`); rows without any count stay as they are."""
+    """The M-step: emissions in proportion to counts (plus `smoothing`); rows without any count stay as they are.
+
+    >>> world, counts = skill_world(), np.zeros((2, 4, 4, 3))
+    >>> counts[1, 2, 0] = [0, 3, 1]
+    >>> moved = with_counts(world, counts, smoothing=1.0)
+    >>> moved.emission[1, 2, 0].round(2).tolist(), bool((moved.emission[0] == world.emission[0]).all())
+    ([0.14, 0.57, 0.29], True)
+    """
     if smoothing:
         check_positive("smoothing", smoothing)
+    counted = counts.sum(-1, keepdims=True) > 0
     total = (counts + smoothing).sum(-1, keepdims=True)
-    moved = (counts + smoothing) / np.where(total > 0, total, 1.0)
-    return replace(world, emission=np.where(total > 0, moved, world.emission))
+    moved = (counts + smoothing) / np.where(counted, total, 1.0)
+    return replace(world, emission=np.where(counted, moved, world.emission))
 
 
 def em_step(world: HiddenWorld, lines: np.ndarray, weights: np.ndarray) -> HiddenWorld:
