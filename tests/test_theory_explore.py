@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,24 @@ def test_what_has_not_settled_is_not_called_settled():
     slow = replace(short, curves=short.curves[:1])
     assert show.describe(slow).title == "No kept set is at its own best within 3 sweeps"
     assert "single steps: after 10 sweeps" in show.describe(regret_lab()).title
+
+
+@pytest.mark.parametrize("setting", [{}, {"seed": 2}, {"blur": 0.1}, {"blur": 0.9}, {"rounds": 1}], ids=str)
+def test_words_about_em_follow_its_numbers(setting):
+    record = em_lab(**setting)
+    twin = show.describe(record)
+    exact, causal, ra3, prior = record.curves
+    for curve, said in (
+        (exact, "with exact EM it {} {:.2f}."),
+        (ra3, "RA3's {} {:.2f} with"),
+        (prior, "from the prior pi {} {:.2f} nats"),
+    ):
+        change = curve.evidence[-1] - curve.evidence[0]
+        assert said.format("gains" if change > 0 else "loses", abs(change)) in f"{twin.title} {twin.text}"
+    assert "best causal q never lowers its own objective" in twin.text
+    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(causal.objective))
+    back = sum(b < a for a, b in itertools.pairwise(ra3.objective))
+    assert f"lowered it in {back} of {len(ra3.objective) - 1} rounds" in twin.text
 
 
 def test_the_bound_with_a_kept_primitive_is_told_as_it_is():
