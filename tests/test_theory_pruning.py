@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ra3_lab.explore.labs import pruning_explorer
 from ra3_lab.theory.choices import choices_lab, corpus, ranks
 from ra3_lab.theory.closed_forms import expert_tasks_bound, expert_tasks_sharp
 from ra3_lab.theory.mdp import option_model, primitive_options
 from ra3_lab.theory.programs import SKILLS, line_world, programs, skill_model
 from ra3_lab.theory.pruning import (
+    MOST_USED,
     delta_table,
     first_draws,
     line_problem,
@@ -170,6 +172,18 @@ def test_broken_assumptions_break_the_theorem_the_way_they_should():
     assert copies[-1].needed == pytest.approx(copies[0].needed, rel=0.25)
 
 
+def test_every_allowed_number_of_used_skills_is_used():
+    every = programs(SKILLS, None, (1, 1))
+    assert np.count_nonzero(every.weights) == MOST_USED
+    for used in range(1, MOST_USED + 1):
+        assert len(task_weights(rare_usage(used, 0.1))) == used
+    for used in range(1, MOST_USED):
+        record = violations_lab(used=used, repeats=200)
+        assert record.k == used + 1 and record.of("misleading experts")[-1].nothing_left > 0.95
+    (control,) = [control for control in pruning_explorer().controls if control.name == "used"]
+    assert set(control.values) <= set(range(1, MOST_USED + 1))
+
+
 def test_repeats_spread_fresh_demonstrations_out():
     rng = np.random.default_rng(0)
     times = spread_out(np.full(20_000, 11.0), 0.75, rng)
@@ -208,7 +222,11 @@ def test_choices_of_the_pipelines():
         (lambda: pruning_lab(delta=1.0), r"delta=1\.0: needs 0 < delta < 1"),
         (lambda: pruning_lab(epsilon=0.0), r"epsilon=0\.0: needs a finite number above 0"),
         (lambda: pruning_lab(gamma=1.0), r"gamma=1\.0: needs 0 < gamma < 1"),
-        (lambda: pruning_lab(used=7), "used=7: needs a whole number, 1 to 6"),
+        (lambda: pruning_lab(used=6), "used=6: needs a whole number, 1 to 5; take:4 leaves the start"),
+        (lambda: pruning_lab(used=0), "used=0: needs a whole number, 1 to 5"),
+        (lambda: pruning_lab(used=math.nan), "used=nan: needs a whole number, 1 to 5"),
+        (lambda: violations_lab(used=5), "used=5: needs a whole number, 1 to 4; misleading experts need a task"),
+        (lambda: violations_lab(used=6), "used=6: needs a whole number, 1 to 4"),
         (lambda: violations_lab(repeats=1), "repeats=1"),
         (lambda: spread_out(np.ones(1), 1.0, np.random.default_rng(0)), r"repeat=1\.0: needs less than 1"),
         (lambda: choices_lab(k=0), "k=0: needs a whole number, 1 or more"),

@@ -236,6 +236,8 @@ SIGMAS = (0.03, 0.05, 0.1, 0.15)
 DELTAS = (0.05, 0.1, 0.2)
 USED = (2, 3, 4, 5)
 """How many skills the tasks of the settings use: k grows with it."""
+MOST_USED = 5
+"""The last skill, take:4, leaves the start as it is: no one-skill task asks for it. It can only be pruned."""
 
 
 def pruning_lab(
@@ -251,7 +253,8 @@ def pruning_lab(
 
     Tasks are one-skill programs; `used` of the six skills occur, the first most often and each other one in a share
     `sigma` of the tasks: as rare as the theorem has to find. The settings are 2 to 5 used skills, four sigmas, three
-    deltas, skills and lines: 96 in all. ValueError where the rare skills would need more than all tasks.
+    deltas, skills and lines: 96 in all. ValueError for a `used` above `MOST_USED` and where the rare skills would
+    need more than all tasks.
     """
     check_share("delta", delta)
     check_count("repeats", repeats, 2)
@@ -279,13 +282,16 @@ def pruning_lab(
 
 
 def rare_usage(used: int, sigma: float) -> tuple[float, ...]:
-    """Usage of the six skills: `used` occur, all but the first with probability sigma each.
+    """Usage of the six skills: `used` (1 to `MOST_USED`) occur, all but the first with probability sigma each.
 
     >>> rare_usage(3, 0.25)
     (0.5, 0.25, 0.25, 0.0, 0.0, 0.0)
     """
     check_share("sigma", sigma)
-    check_count("used", used, 1, len(SKILLS))
+    if not 1 <= used <= MOST_USED or used != int(used):
+        raise ValueError(
+            f"used={used}: needs a whole number, 1 to {MOST_USED}; {SKILLS[-1]} leaves the start as it is."
+        )
     rest = 1 - (used - 1) * sigma
     if rest <= 0:
         raise ValueError(

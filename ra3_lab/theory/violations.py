@@ -20,7 +20,7 @@ import numpy as np
 from ra3_lab.theory.checks import check_count, check_probability
 from ra3_lab.theory.closed_forms import expert_tasks_bound
 from ra3_lab.theory.programs import SKILLS, programs, skill_model
-from ra3_lab.theory.pruning import delta_table, first_draws, rare_usage, smallest_size, survival_times
+from ra3_lab.theory.pruning import MOST_USED, delta_table, first_draws, rare_usage, smallest_size, survival_times
 from ra3_lab.theory.records import record
 
 REPEATED = (0.0, 0.5, 0.8, 0.9, 0.95)
@@ -78,8 +78,12 @@ def violations_lab(
     sigma: float = 0.1, delta: float = 0.05, epsilon: float = 0.02, used: int = 4, repeats: int = 1000, seed: int = 0
 ) -> ViolationRecord:
     """The program world of `pruning_lab`, skills as options, with demonstrations that break one assumption at a
-    time."""
+    time. ValueError unless `used` leaves a task outside p(M), 1 to 4."""
     check_count("repeats", repeats, 2)
+    if not 1 <= used < MOST_USED or used != int(used):
+        raise ValueError(
+            f"used={used}: needs a whole number, 1 to {MOST_USED - 1}; misleading experts need a task outside p(M)."
+        )
     rng = np.random.default_rng(seed)
     usage = rare_usage(used, sigma)
     every = np.full(len(SKILLS), 1 / len(SKILLS))
@@ -90,7 +94,7 @@ def violations_lab(
     sized = masks.sum(1) == k
     over = errors > epsilon
     bad = over @ asked >= sigma - 1e-12
-    foreign = np.where(asked > 0, 0.0, 1.0) / max(1, (asked == 0).sum())
+    foreign = np.where(asked > 0, 0.0, 1.0) / (asked == 0).sum()
     predicted = expert_tasks_bound(k, len(model.options), sigma, delta)
     rows = []
 
