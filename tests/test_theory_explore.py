@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ra3_lab.explore import theory as show
+from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory import records
+from ra3_lab.theory.choices import choices_lab, corpus
 from ra3_lab.theory.horizon import horizon_lab
 from ra3_lab.theory.labs import LABS
 from ra3_lab.theory.oracle_labs import em_lab, price_lab
@@ -86,6 +88,13 @@ def test_words_about_em_follow_its_numbers(setting):
     assert all(b >= a - 1e-9 for a, b in itertools.pairwise(causal.objective))
     back = sum(b < a for a, b in itertools.pairwise(ra3.objective))
     assert f"lowered it in {back} of {len(ra3.objective) - 1} rounds" in twin.text
+
+
+def test_no_bound_is_told_where_there_is_nothing_to_prune():
+    """Held-out pipelines use every skill: with k = |Z| there is one subset, and theorem 2 says nothing."""
+    used = {step.skill for task in load_split("validation") for step in task.steps}
+    assert len(used) == corpus("thoughts").choices
+    assert "heorem" not in show.text(choices_lab())
 
 
 def test_the_bound_with_a_kept_primitive_is_told_as_it_is():

@@ -249,7 +249,7 @@ def describe_choices(record: ChoiceRecord) -> Twin:
         f"Counting what expert pipelines choose, and asking when a held-out step needs only top-{record.k} choices, "
         f"{percent(record.target, 0)} of the steps are there: {'; '.join(parts)}. These are counts without "
         "sight of the docstring: they say how much there is to learn in each alphabet, not which model writes "
-        f"better programs. Theorem 2 would ask for {number(record.bound, 0)} programs for thoughts."
+        "better programs."
     )
     rows = tuple(
         (
