@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ra3_lab.midtrain import elbo
 from ra3_lab.theory import closed_forms as forms
 
+NAN = math.nan
 unit = st.floats(0.01, 0.99)
 some = settings(max_examples=60, deadline=None)
 
@@ -113,6 +114,21 @@ def test_numbers_of_expert_tasks_are_ordered(k, extra, sigma, delta):
         (lambda: forms.renewal_cost(1.0, 3), "alpha=1.0: needs 0 < alpha < 1"),
         (lambda: forms.pair_kl(0.5, [0.5, 0.6], 0.5), "sum to 1"),
         (lambda: forms.marginal_kl(1.5, [1.0], 0.5, 0), r"renew=1\.5: a probability"),
+        (lambda: forms.pair_kl(1.0, [NAN, NAN], 0.5), "choice=.*nan.*sum to 1"),
+        (lambda: forms.pair_kl(NAN, [0.5, 0.5], 0.5), "a=nan: a probability"),
+        (lambda: forms.sticky_prior(NAN, 2, 0), "alpha=nan: needs 0 < alpha < 1"),
+        (lambda: forms.sticky_prior(0.5, NAN, 0), r"\|Z\|=nan: needs a whole number, 1 or more"),
+        (lambda: forms.duration_discount(0.9, [1, 2], [NAN, NAN]), "sum to nan"),
+        (lambda: forms.duration_discount(0.9, [1, NAN], [0.5, 0.5]), "tau=nan: needs tau >= 1, finite"),
+        (lambda: forms.duration_discount(0.9, [1, math.inf], [0.5, 0.5]), "tau=inf: needs tau >= 1, finite"),
+        (lambda: forms.geometric_discount(0.9, math.inf), "mean=inf: needs tau >= 1, finite"),
+        (lambda: forms.value_iteration_bound(0.5, NAN, 0.1), "r_max=nan: .* finite number of 0 or more"),
+        (lambda: forms.value_iteration_bound(0.5, math.inf, 0.1), "r_max=inf: .* finite number of 0 or more"),
+        (lambda: forms.value_iteration_bound(0.5, 1.0, NAN), "epsilon=nan: needs a finite number above 0"),
+        (lambda: forms.expert_tasks_bound(math.inf, 8, 0.1, 0.05), "k=inf: needs a whole number, 1 to 8"),
+        (lambda: forms.expert_tasks_bound(3, math.inf, 0.1, 0.05), "options=inf: needs a whole number, 1 or more"),
+        (lambda: forms.expert_tasks_bound(3, 8, NAN, 0.05), "sigma=nan: needs 0 < sigma < 1"),
+        (lambda: forms.failure_bound(NAN, 3, 8, 0.1), "tasks=nan: a number of expert tasks"),
     ],
 )
 def test_bad_parameters_name_the_value_and_the_range(call, said):

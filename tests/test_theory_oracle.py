@@ -356,6 +356,11 @@ def test_em_lab_exact_em_never_falls_and_beats_the_others():
         (lambda: estep.baseline(np.zeros((2, 1)), 2, "mean"), "baseline='mean': choose"),
         (lambda: oracle.HiddenWorld(0.5, np.ones((2, 2, 3, 2))), "needs to be a distribution"),
         (lambda: oracle.HiddenWorld(0.5, np.ones((2, 2, 2))), "needs \\(2, K"),
+        (lambda: oracle.HiddenWorld(0.5, np.full((2, 2, 3, 2), np.nan)), "needs to be a distribution"),
+        (
+            lambda: oracle.bound(oracle.skill_world(), np.zeros((1, 2), int), np.full((1, 2, 4, 4), np.nan)),
+            "distribution",
+        ),
         (lambda: oracle.bound(oracle.skill_world(), np.zeros((1, 2), int), np.ones((1, 2, 4, 4))), "distribution"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,6 +285,21 @@ def test_regret_lab_adds_up_and_shows_both_sides():
         (lambda: programs(("reverse", "fly")), "no skill named 'fly'"),
         (lambda: programs(("take",)), "needs parameter"),
         (lambda: rooms_family(slip=1.0), "slip=1.0: needs less than 1"),
+        (lambda: programs(("reverse",), (math.nan,)), "usage=.*nan.*summing to 1"),
+        (lambda: replace(two_state_family(), weights=np.array([math.nan])), "weights sums to nan"),
+        (lambda: replace(two_state_family(), transition=np.full((2, 2, 2), math.nan)), "transition: needs prob"),
+        (
+            lambda: option_model(two_state_family(), [MarkovOption("z", np.full((2, 2), 0.5), np.full(2, math.nan))]),
+            "stop holds probabilities",
+        ),
+        (
+            lambda: option_model(two_state_family(), [MarkovOption("z", np.full((2, 2), math.nan), np.ones(2))]),
+            "needs to be a distribution over actions",
+        ),
+        (
+            lambda: evaluate(random_model(np.random.default_rng(0)), np.full((2, 5, 4), math.nan)),
+            "needs a distribution over options",
+        ),
     ],
 )
 def test_bad_parameters_name_the_value_and_the_range(call, said):

@@ -1,7 +1,11 @@
-"""Checks of parameters: each error names the value, the allowed range and what to do."""
+"""Checks of parameters: each error names the value, the allowed range and what to do.
+
+Comparisons say what is allowed, not what is forbidden: NaN compares as false, and so it fails.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,28 +36,48 @@ def check_probability(name: str, value: float) -> None:
 
 def check_positive(name: str, value: float) -> None:
     """A number above 0. ValueError otherwise."""
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise ValueError(f"{name}={value}: needs a finite number above 0.")
 
 
 def check_count(name: str, value: int, low: int = 1, high: int | None = None) -> None:
-    """A whole number from `low` to `high`. ValueError otherwise."""
-    if value != int(value) or value < low or (high is not None and value > high):
+    """A whole number from `low` to `high`. ValueError otherwise.
+
+    >>> check_count("k", float("inf"))
+    Traceback (most recent call last):
+    ValueError: k=inf: needs a whole number, 1 or more.
+    """
+    if not (low <= value < math.inf and (high is None or value <= high) and value == int(value)):
         allowed = f"{low} or more" if high is None else f"{low} to {high}"
         raise ValueError(f"{name}={value}: needs a whole number, {allowed}.")
 
 
 def check_durations(durations: Sequence[float] | np.ndarray, probabilities: Sequence[float] | np.ndarray) -> None:
-    """A law of tau: durations of at least one step with probabilities that sum to 1. ValueError otherwise."""
+    """A law of tau: finite durations of at least one step, probabilities that sum to 1. ValueError otherwise."""
     taus, weights = np.asarray(durations, float), np.asarray(probabilities, float)
     if taus.ndim != 1 or taus.shape != weights.shape or not len(taus):
         raise ValueError(
             f"durations of shape {taus.shape}, probabilities {weights.shape}: needs two equal lists, not empty."
         )
-    if taus.min() < 1:
-        raise ValueError(f"tau={taus.min():g}: needs tau >= 1; an option runs at least one primitive action.")
-    if weights.min() < 0 or abs(weights.sum() - 1) > 1e-9:
+    for tau in (taus.min(), taus.max()):
+        check_duration("tau", tau)
+    if not is_distribution(weights):
         raise ValueError(f"probabilities of tau sum to {weights.sum():g}: needs numbers of 0 or more that sum to 1.")
+
+
+def check_duration(name: str, tau: float) -> None:
+    """A finite duration, tau >= 1. ValueError otherwise."""
+    if not 1 <= tau < math.inf:
+        raise ValueError(f"{name}={tau:g}: needs tau >= 1, finite; an option runs at least one primitive action.")
+
+
+def is_distribution(rows: np.ndarray) -> bool:
+    """Whether each row over the last axis holds numbers of 0 or more that sum to 1 (to 1e-9).
+
+    >>> is_distribution(np.array([0.5, 0.5])), is_distribution(np.array([0.5, np.nan]))
+    (True, False)
+    """
+    return bool(rows.min() >= 0 and np.abs(rows.sum(-1) - 1).max() <= 1e-9)
 
 
 def check_subset(subset: Sequence[int] | np.ndarray, size: int) -> np.ndarray:

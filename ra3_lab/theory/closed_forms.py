@@ -17,10 +17,12 @@ import numpy as np
 from ra3_lab.theory.checks import (
     check_count,
     check_discount,
+    check_duration,
     check_durations,
     check_positive,
     check_probability,
     check_share,
+    is_distribution,
 )
 
 # Durations and horizon (theorem 3).
@@ -48,8 +50,7 @@ def geometric_discount(gamma: float, mean: float) -> float:
     (0.9, 0.692308)
     """
     check_discount(gamma)
-    if not mean >= 1:
-        raise ValueError(f"mean duration {mean}: needs tau >= 1; an option runs at least one primitive action.")
+    check_duration("mean", mean)
     stop = 1 / mean
     return stop * gamma / (1 - (1 - stop) * gamma)
 
@@ -88,8 +89,8 @@ def value_iteration_bound(gbar: float, r_max: float, epsilon: float) -> int:
     """
     check_discount(gbar, "gbar")
     check_positive("epsilon", epsilon)
-    if r_max < 0:
-        raise ValueError(f"r_max={r_max}: the largest size of an option's reward, needs 0 or more.")
+    if not 0 <= r_max < math.inf:
+        raise ValueError(f"r_max={r_max}: the largest size of an option's reward, needs a finite number of 0 or more.")
     too_far = r_max / (epsilon * (1 - gbar))  # distance of V_0 = 0 from V*, at most, in units of epsilon
     return math.ceil(math.log(too_far) / (1 - gbar)) if too_far > 1 else 0
 
@@ -139,6 +140,8 @@ def failure_bound(tasks: float, k: int, options: int, sigma: float) -> float:
     0.05
     """
     _check_pruning(k, options, sigma, 0.5)
+    if not tasks >= 0:
+        raise ValueError(f"tasks={tasks}: a number of expert tasks, needs 0 or more.")
     return min(1.0, math.exp(min(0.0, k * math.log(options) - sigma * tasks)))
 
 
@@ -225,6 +228,6 @@ def _check_prior(alpha: float, size: int) -> None:
 
 def _check_choice(choice: Sequence[float] | np.ndarray) -> np.ndarray:
     chosen = np.asarray(choice, float)
-    if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or abs(chosen.sum() - 1) > 1e-9:
+    if chosen.ndim != 1 or not len(chosen) or not is_distribution(chosen):
         raise ValueError(f"choice={choice}: q(z | renew), needs |Z| numbers of 0 or more that sum to 1.")
     return chosen

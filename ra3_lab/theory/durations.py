@@ -53,7 +53,7 @@ def timed_options(family: Family, policies: np.ndarray, laws: Sequence[np.ndarra
         raise ValueError(
             f"policies of shape {policies.shape}: needs (Z, {len(family.states)}, {len(family.actions)}) with Z >= 1."
         )
-    if abs(family.transition.sum(2) - 1).max() > 1e-9:
+    if not abs(family.transition.sum(2) - 1).max() <= 1e-9:
         raise ValueError("an episode of this family may end: use option_model, whose options look at states.")
     for law in laws:
         check_durations(np.arange(1, len(law) + 1), law)

@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ra3_lab.theory.checks import check_discount, check_subset
+from ra3_lab.theory.checks import check_discount, check_subset, is_distribution
 
 _TOLERANCE = 1e-9
 
@@ -54,10 +54,10 @@ class Family:
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} of shape {getattr(self, name).shape}: the names given make it {shape}.")
-        if self.transition.min() < 0 or self.transition.sum(2).max() > 1 + _TOLERANCE:
+        if not (self.transition.min() >= 0 and self.transition.sum(2).max() <= 1 + _TOLERANCE):
             raise ValueError("transition: needs probabilities with rows that sum to 1 or less.")
         for name in ("weights", "start"):
-            if getattr(self, name).min() < 0 or abs(getattr(self, name).sum() - 1) > _TOLERANCE:
+            if not is_distribution(getattr(self, name)):
                 raise ValueError(f"{name} sums to {getattr(self, name).sum():g}: needs a distribution.")
 
 
@@ -228,9 +228,9 @@ def _check_option(option: MarkovOption, family: Family) -> None:
             f"option {option.name!r}: policy {option.policy.shape} and stop {option.stop.shape}, "
             f"this family needs {shape} and {shape[:1]}."
         )
-    if option.policy.min() < 0 or np.abs(option.policy.sum(1) - 1).max() > _TOLERANCE:
+    if not is_distribution(option.policy):
         raise ValueError(f"option {option.name!r}: each row of its policy needs to be a distribution over actions.")
-    if option.stop.min() < 0 or option.stop.max() > 1:
+    if not (option.stop.min() >= 0 and option.stop.max() <= 1):
         raise ValueError(f"option {option.name!r}: stop holds probabilities, 0 to 1.")
 
 

@@ -19,7 +19,7 @@ from functools import reduce
 
 import numpy as np
 
-from ra3_lab.theory.checks import check_count, check_positive, check_probability, check_share
+from ra3_lab.theory.checks import check_count, check_positive, check_probability, check_share, is_distribution
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HiddenWorld:
         shape = self.emission.shape
         if len(shape) != 4 or shape[0] != 2 or shape[1] < 2 or shape[2] != shape[3] + 1:
             raise ValueError(f"emission of shape {shape}: needs (2, K + 1, A + 1, A) with K >= 1.")
-        if self.emission.min() < 0 or np.abs(self.emission.sum(-1) - 1).max() > 1e-9:
+        if not is_distribution(self.emission):
             raise ValueError("emission: each row over lines needs to be a distribution.")
 
     @property
@@ -224,7 +224,7 @@ def check_posterior(world: HiddenWorld, lines: np.ndarray, q: np.ndarray) -> Non
     shape = (*lines.shape, world.thoughts + 1, world.thoughts + 1)
     if q.shape != shape:
         raise ValueError(f"q of shape {q.shape}: needs (N, T, K + 1, K + 1) = {shape}.")
-    if q.min() < 0 or np.abs(q.sum(-1) - 1).max() > 1e-9:
+    if not is_distribution(q):
         raise ValueError("q: needs a distribution over choices for every program, line and z before it.")
 
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 
 from ra3_lab.tasks.skills import BY_NAME
-from ra3_lab.theory.checks import check_count, check_discount, check_probability
+from ra3_lab.theory.checks import check_count, check_discount, check_probability, is_distribution
 from ra3_lab.theory.mdp import Family, MarkovOption, OptionModel
 
 SKILLS = ("reverse", "sort", "skip:1", "rotate:1", "rotate:2", "take:4")
@@ -74,7 +74,7 @@ def programs(
     if not skills or len(set(skills)) < len(skills):
         raise ValueError(f"skills={skills}: needs at least one, and no skill twice.")
     drawn = np.full(len(skills), 1 / len(skills)) if usage is None else np.array(usage, float)
-    if drawn.shape != (len(skills),) or drawn.min() < 0 or abs(drawn.sum() - 1) > 1e-9:
+    if drawn.shape != (len(skills),) or not is_distribution(drawn):
         raise ValueError(f"usage={usage}: needs a probability for each of the {len(skills)} skills, summing to 1.")
     run = [_compiled(name) for name in skills]
     values, table = [start], []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ra3_lab.theory.checks import check_count, check_positive
+from ra3_lab.theory.checks import check_count, check_positive, is_distribution
 from ra3_lab.theory.mdp import OptionModel
 
 _TIE = 1e-12
@@ -97,7 +97,7 @@ def evaluate(model: OptionModel, policy: np.ndarray) -> np.ndarray:
         chain = model.kernel[rows, policy]  # (M, S, S)
         within = np.take_along_axis(model.reward, policy[..., None], -1)[..., 0]
     elif policy.shape == (tasks, states, options):
-        if policy.min() < 0 or np.abs(policy.sum(-1) - 1).max() > 1e-9:
+        if not is_distribution(policy):
             raise ValueError("policy: needs a distribution over options in every state.")
         chain = np.einsum("msz,szt->mst", policy, model.kernel)
         within = (policy * model.reward).sum(-1)
