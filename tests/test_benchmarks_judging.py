@@ -23,6 +23,7 @@ from ra3_lab.evaluate.samples import Sample, canonical_samples, read_samples, wr
 from ra3_lab.models.generation import Completion
 from ra3_lab.sandbox import Calls, Verdict, layers
 from ra3_lab.tasks.expected import with_expected
+from ra3_lab.tasks.humaneval import humaneval_plus_task
 from ra3_lab.tasks.protocol import DataSource, Inputs, Task, TaskSet
 from ra3_lab.tasks.registry import load_tasks
 
@@ -236,6 +237,23 @@ def test_expected_results_are_what_the_reference_returns(isolation):
     assert [record.passed for record in found] == [True] * 4 + [False]
     done = filled
     assert with_expected(done) is done
+
+
+def test_a_whole_number_that_is_a_little_off_fails_humaneval_plus(isolation):
+    body = "    f = r = 1\n    for i in range(1, n + 1):\n        f *= i\n        r *= f\n    return r\n"
+    row = {
+        "task_id": "HumanEval/139",
+        "prompt": "def special_factorial(n):\n",
+        "canonical_solution": body,
+        "entry_point": "special_factorial",
+        "base_input": [[4], [12]],
+        "plus_input": [],
+        "atol": 0,
+    }
+    tasks = with_expected(task_set(humaneval_plus_task(row)), 1, isolation)
+    off, as_float = body.replace("return r", "return r + (n > 5)"), body.replace("f = r = 1", "f = r = 1.0")
+    found = judge_samples(tasks, [Sample("HumanEval/139", text, False) for text in (off, as_float)], 1, isolation)
+    assert [record.status for record in found] == ["wrong_answer", "passed"]
 
 
 # --- the real benchmarks ------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ RIGHT = [
     ("equal", None, None),
     ("approx:1e-6", [0.1 + 0.2, (1,)], [0.3, (1.0000001,)]),
     ("approx:0:1e-3", 1000.0, 1000.9),
+    ("approx:1e-6:1e-7", [2, 10**8, 10**8], [2.0, 10.0**8, 10**8 + 0.5]),
+    ("approx:1e-6:1e-7", 2.0, 2),
     ("approx:1e-6", math.inf, math.inf),
     ("unordered", [3, 1, 2, 2], (2, 1, 2, 3)),
     ("unordered", [[1, 2], [3]], [[3], [1.0, 2]]),
@@ -37,6 +39,7 @@ RIGHT = [
     ("root:1e-4", [-6, 11, -6, 1], 2.0000001),
     ("tokens", "1 2\n3\n", "1\n2 3"),
     ("tokens_approx:1e-4", "0.33333 yes", "0.3333 yes\n"),
+    ("tokens_approx:1e-6", "100000000", "100000001"),  # a real number, printed without its point
     ("lines", "a b\nc\n", "a b  \nc\n\n\n"),
     ("text", "a\n", "a\n"),
 ]
@@ -49,6 +52,9 @@ WRONG = [
     ("equal", "1", 1),
     ("equal", 2**63, float(2**63) * 2),
     ("approx:1e-6", 1.0, 1.1),
+    ("approx:1e-6:1e-7", 10**8, 10**8 + 9),
+    ("approx:1e-6:1e-7", {"a": (10**12,)}, {"a": (10**12 + 1,)}),
+    ("approx:1", 1, 2),
     ("approx:1e-6", 1.0, NAN),
     ("approx:1e-6", math.inf, 1.0),
     ("approx:1e-6", 1.0, math.inf),

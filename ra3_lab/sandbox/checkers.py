@@ -7,7 +7,7 @@ of the program's making. A name is text, so that it can stand in a task file; a 
 |---|---|
 | `exact` | type and content are equal: `True`, `1` and `1.0` are three values |
 | `equal` | Python's `==` says so: `1 == 1.0 == True`, but a list is no tuple |
-| `approx:ATOL[:RTOL]` | as `equal`, but numbers may differ by ATOL + RTOL * abs(expected) |
+| `approx:ATOL[:RTOL]` | as `equal`, but numbers, unless both are `int`, may differ by ATOL + RTOL * abs(expected) |
 | `unordered` | the same items as often, in any order, at the outermost level |
 | `set` | the same items, however often |
 | `one_of` | it is `equal` to one of the items of `expected` |
@@ -141,6 +141,8 @@ def _same(expected: Any, got: Any, atol: float = 0.0, rtol: float = 0.0) -> bool
             return True
         if not (atol or rtol) or isinstance(expected, bool) or isinstance(got, bool):
             return False
+        if isinstance(expected, int) and isinstance(got, int):
+            return False  # nothing was rounded: a count that is off by one is wrong, however large
         return abs(got - expected) <= atol + rtol * abs(expected) and abs(expected) != math.inf
     if isinstance(expected, (list, tuple)):
         return (

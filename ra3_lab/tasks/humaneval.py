@@ -5,8 +5,10 @@ HumanEval (Chen et al. 2021): prompt, canonical_solution, test (`def check(candi
 program cannot replace it.
 
 HumanEval+ (Liu et al. 2023): the same problems with base_input and plus_input; the right result of an input is what the
-canonical solution returns. Numbers that are all floats are compared with atol 1e-6, as evalplus does; for find_zero
-(32) any root counts. Rows of the hub's copy have no inputs but a `test` that holds them: it is run as HumanEval's is.
+canonical solution returns. Floats are compared with atol 1e-6 and rtol 1e-7, whole numbers with whole numbers exactly,
+as evalplus does. Ours is more lenient: floats count so beside other values too, and a float for a whole number. For
+find_zero (32) any root counts. Rows of the hub's copy have no inputs but a `test` that holds them: it is run as
+HumanEval's is.
 
 Sampling: the model continues the prompt; a completion ends before the next statement at the left margin. Unlike the
 paper's list, ours does not stop at a comment there, because that is where ra3_lab's models write thoughts.
