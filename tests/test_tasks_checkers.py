@@ -40,6 +40,8 @@ RIGHT = [
     ("tokens", "1 2\n3\n", "1\n2 3"),
     ("tokens_approx:1e-4", "0.33333 yes", "0.3333 yes\n"),
     ("tokens_approx:1e-6", "100000000", "100000001"),  # a real number, printed without its point
+    ("tokens_approx:1e-6", "inf -INF nan", "Infinity -inf NaN"),
+    ("tokens_approx:1e-6", "9" * 400, "9" * 400),
     ("lines", "a b\nc\n", "a b  \nc\n\n\n"),
     ("text", "a\n", "a\n"),
 ]
@@ -80,6 +82,13 @@ WRONG = [
     ("tokens_approx:1e-4", "10", "1_0"),
     ("tokens_approx:1e-4", "0.5 yes", "0.5 no"),
     ("tokens_approx:1e-4", "0.5", "nan"),
+    ("tokens_approx:1e-4", "nan", "0.5"),
+    ("tokens_approx:1e-4", "INF", "0"),
+    ("tokens_approx:1e-4", "inf 3", "-7 3"),
+    ("tokens_approx:1e-4", "inf", "-inf"),
+    ("tokens_approx:1e-4", "1e999", "12"),
+    ("tokens_approx:1e-4", "9" * 400, "8" * 400),
+    ("tokens_approx:1e-4", "9" * 400, "inf"),
     ("lines", "a\nb\n", "a b\n"),
     ("text", "a\n", "a"),
 ]
