@@ -151,12 +151,24 @@ def _same(expected: Any, got: Any, atol: float = 0.0, rtol: float = 0.0) -> bool
             and all(_same(a, b, atol, rtol) for a, b in zip(expected, got, strict=True))
         )
     if isinstance(expected, dict):
-        return (
-            isinstance(got, dict)
-            and expected.keys() == got.keys()
-            and all(_same(value, got[key], atol, rtol) for key, value in expected.items())
-        )
+        return isinstance(got, dict) and _same_dicts(expected, got, atol, rtol)
     return expected == got or canonical(expected) == canonical(got)
+
+
+def _same_dicts(expected: dict[Any, Any], got: dict[Any, Any], atol: float, rtol: float) -> bool:
+    if expected.keys() == got.keys():
+        return all(_same(value, got[key], atol, rtol) for key, value in expected.items())
+    wanted, found = map(_by_key, (expected, got))  # a key that holds NaN equals no other in Python
+    return [key for key, _ in wanted] == [key for key, _ in found] and all(
+        _same(a, b, atol, rtol) for (_, a), (_, b) in zip(wanted, found, strict=True)
+    )
+
+
+def _by_key(value: dict[Any, Any]) -> list[tuple[str, Any]]:
+    """(canonical key, item) in order of the keys, items of equal keys (NaN may come twice) in order of their text."""
+    keyed = [(canonical(key), item) for key, item in value.items()]
+    twice = len({key for key, _ in keyed}) < len(keyed)
+    return sorted(keyed, key=lambda pair: (pair[0], canonical(pair[1]) if twice else ""))
 
 
 def _lists(value: Any) -> Any:
