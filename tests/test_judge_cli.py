@@ -151,6 +151,46 @@ def test_a_failing_self_test_and_too_many_no_verdicts_stop_with_the_reason(tmp_p
     assert "no verdict on 9 of 9 programs" in capsys.readouterr().err
 
 
+def plus_row(task_id, body, value):
+    fields = {"prompt": "def f(n):\n", "entry_point": "f", "base_input": [[value]], "plus_input": []}
+    return {"task_id": task_id, "canonical_solution": body, **fields}
+
+
+def test_samples_of_tasks_without_expected_results_are_dropped_counted_and_explained(tmp_path, shut_in, capsys):
+    rows = [plus_row("HumanEval/0", "    return 2 * n\n", 4), plus_row("HumanEval/1", "    return 1 // n\n", 0)]
+    path, out = samples_file(tmp_path / "he.jsonl", *rows), tmp_path / "out.json"
+    answers = [{"task_id": row["task_id"], "completion": "    return 2 * n\n"} for row in rows]
+    file = samples_file(tmp_path / "s.jsonl", *answers)
+    judge = ["judge", "--bench", "humaneval+", "--path", path, "--sha256", "any", "--json", str(out), *shut_in]
+    for chosen in (["--samples", file], ["--canonical"]):
+        assert main([*judge, *chosen]) == 0
+        summary = json.loads(out.read_text())["summary"]
+        assert (summary["samples"], summary["samples_excluded"], summary["pass@1"]) == (1, 1, 1.0)
+        assert list(summary["excluded"]) == ["HumanEval/1"]
+        shown = capsys.readouterr().out
+        assert "1 tasks, 1 samples of them" in shown and "HumanEval/1: the reference solution fails" in shown
+    assert main([*judge, "--samples", samples_file(tmp_path / "one.jsonl", answers[1])]) == 2
+    assert "none of the 1 samples can be judged here" in capsys.readouterr().err
+
+
+def test_samples_of_all_problems_are_judged_where_some_are_left_out(tmp_path, shut_in, capsys):
+    tests = [{"input": "3\n", "output": "6\n"}]
+    rows = [{"id": name, "description": text, "official_tests": tests} for name, text in
+            (("a", "Read n, print 2n."), ("b", "Print any answer."))]  # fmt: skip
+    path, out = samples_file(tmp_path / "cf.jsonl", *rows), tmp_path / "out.json"
+    program = "print(2 * int(input()))"
+    answers = [{"task_id": name, "solution": program} for name in ("a", "a", "b")]
+    arguments = ["judge", "--bench", "codeforces", "--path", path, "--skip-self-test", "--json", str(out), *shut_in]
+    file = samples_file(tmp_path / "s.jsonl", *answers)
+    assert main([*arguments, "--samples", file, "--k", "2"]) == 0, "b has one sample, and does not count"
+    summary = json.loads(out.read_text())["summary"]
+    assert (summary["samples"], summary["samples_excluded"], summary["tasks"]) == (2, 1, 1)
+    assert "b: any valid answer counts" in capsys.readouterr().out
+    unknown = samples_file(tmp_path / "u.jsonl", {"task_id": "c", "solution": program})
+    assert main([*arguments, "--samples", unknown]) == 2
+    assert "task_id 'c' is not in this benchmark" in capsys.readouterr().err
+
+
 # --- eval ---------------------------------------------------------------------------------------------
 
 

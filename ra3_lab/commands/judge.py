@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ra3_lab.evaluate.benchmark import Record
     from ra3_lab.tasks.protocol import TaskSet
 
+SHOWN = 5
+"""Tasks left out that are named with their reason."""
+
 
 def run(
     bench: str,
@@ -52,7 +55,7 @@ def run(
     import sys
 
     from ra3_lab.evaluate.benchmark import RunStopped, judge_samples, self_test, summarise
-    from ra3_lab.evaluate.samples import canonical_samples, read_samples
+    from ra3_lab.evaluate.samples import canonical_samples, read_samples, without_excluded
     from ra3_lab.runs import narrator, tenths
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
@@ -63,17 +66,21 @@ def run(
         try:
             with narrator() as say:
                 tasks = load_tasks(bench, path, split, sha256)
-                chosen = canonical_samples(tasks) if samples is None else read_samples(samples, task_ids(tasks))
-                if not chosen:
+                known = [*task_ids(tasks), *tasks.excluded]  # what others sampled may well be of all tasks
+                given = canonical_samples(tasks) if samples is None else read_samples(samples, known)
+                if not given:
                     raise ValueError(f"{tasks.data.location} has no reference solutions: give --samples FILE.")
+                chosen = without_excluded(given, tasks)
                 check_counts(k, chosen)
                 say(f"{len(tasks)} tasks of {bench}, {len(chosen)} programs; data hash {tasks.hash}")
                 tasks = with_expected(tasks, workers, isolation, tenths(say, "expected results"))
+                chosen = without_excluded(given, tasks)  # tasks whose reference solution fails are excluded by now
                 tested: dict[str, Any] | str = "these are the reference solutions" if canonical else "skipped"
                 if not canonical and not skip_self_test:
                     tested = self_test(tasks, workers, isolation, tenths(say, "self-test"))
                 records = judge_samples(tasks, chosen, workers, isolation, tenths(say, "judged"))
-            summary = summarise(tasks, records, k, isolation) | {"self_test": tested}
+            summary = summarise(tasks, records, k, isolation)
+            summary |= {"samples_excluded": len(given) - len(chosen), "self_test": tested}
         except RunStopped as stop:
             print(f"ra3-lab judge: {stop}", file=sys.stderr)
             return 1
@@ -110,7 +117,12 @@ def table(summary: dict[str, Any]) -> str:
     if summary["tasks_without_samples"]:
         rows.append(f"Note: {summary['tasks_without_samples']} tasks of the benchmark have no sample and do not count.")
     if summary["excluded"]:
-        rows.append(f"Left out, for they cannot be judged here: {len(summary['excluded'])} tasks.")
+        left_out, dropped = summary["excluded"], summary.get("samples_excluded")  # eval samples none for them
+        of_them = f", {dropped} samples of them" if dropped else ""
+        rows.append(f"Left out, for they cannot be judged here: {len(left_out)} tasks{of_them}.")
+        rows += [f"  {task_id}: {reason}" for task_id, reason in list(left_out.items())[:SHOWN]]
+        if len(left_out) > SHOWN:
+            rows.append(f"  and {len(left_out) - SHOWN} more: --json lists them all")
     release = summary["data"]["release"] or "no release that is known here"
     rows.append(f"data {summary['data']['location']} ({release}), sha256 {summary['data']['sha256'][:12]}")
     return "\n".join(rows)

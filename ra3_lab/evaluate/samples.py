@@ -18,7 +18,7 @@ from typing import Any
 
 from ra3_lab.jsonl import numbered_rows
 from ra3_lab.sandbox import Program
-from ra3_lab.tasks.protocol import Task
+from ra3_lab.tasks.protocol import Task, TaskSet
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,20 @@ def canonical_samples(tasks: Iterable[Task]) -> list[Sample]:
     return [Sample(task.task_id, task.canonical, whole=True) for task in tasks if task.canonical]
 
 
+def without_excluded(samples: Sequence[Sample], tasks: TaskSet) -> list[Sample]:
+    """The samples without those of tasks that cannot be judged here. ValueError where none is left."""
+    kept = [sample for sample in samples if sample.task_id not in tasks.excluded]
+    if samples and not kept:
+        first = samples[0].task_id
+        raise ValueError(
+            f"none of the {len(samples)} samples can be judged here: their tasks are left out. The first, {first!r}: "
+            f"{tasks.excluded[first]}."
+        )
+    return kept
+
+
 def read_samples(path: Path, task_ids: Sequence[str]) -> list[Sample]:
-    """Samples of a .jsonl (or .jsonl.gz) file, in its order.
+    """Samples of a .jsonl (or .jsonl.gz) file, in its order. `task_ids` are those of the benchmark, excluded ones too.
 
     ValueError names file, line and what is wrong: no JSON, a field that is missing or no text, a task that is not in
     the benchmark, a sample number that comes twice, no sample at all.
