@@ -83,6 +83,36 @@ def test_completions_are_cut_at_the_first_stop_and_code_is_found_in_prose():
     assert code_block("a = '```'\n") == "a = '```'\n"
 
 
+DOUBLE = "def f(x):\n    return 2 * x\n"
+PRINT = "print(2 * int(input()))\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (DOUBLE + "```\n\nThis doubles the number.\n", DOUBLE),
+        (DOUBLE + "```\n\nUsage:\n```python\nf(3)\n```\n", DOUBLE),
+        (DOUBLE + "```\nOutput:\n```\n6\n```\n", DOUBLE),
+        (PRINT + "```\n\nThis prints it.\n", PRINT),
+        (f"```python\n{DOUBLE}```\nOutput:\n```\n6\n```\n", DOUBLE),
+        (f"```\n{DOUBLE}```\nOutput:\n```\n6\n```\n", DOUBLE),
+        (f"```\n{PRINT}```\nIt prints\n```text\n6\n```\n", PRINT),
+        (f"```python\n{DOUBLE}```\nUsage:\n```python\nprint(f(3))\n```\n", DOUBLE),
+        (f"```python\n{DOUBLE}```\nShell:\n```bash\nclass = python f.py\n```\n", DOUBLE),
+        (f"```python\n{DOUBLE}```\nor\n```python\ndef f(x):\n    return (2", DOUBLE),
+        (f"Answer\n```\n{PRINT}```\n", PRINT),
+        (f"Solution (Python)\n```\n{PRINT}```\n", PRINT),
+        (f"Output: x\n```\n{DOUBLE}```\n", DOUBLE),
+        (f"Here:\n``` Python\r\n{DOUBLE}```\n", DOUBLE),
+        ("Two of them:\n```\nno\n```\nand\n```\nnot either\n```\n", "not either\n"),
+        ("Too deep:\n```\n" + "(" * 5000 + "\n```\n```\n\0\n```\n", "\0\n"),
+    ],
+    ids=range(16),
+)
+def test_the_code_of_an_answer_is_neither_its_output_nor_its_usage_nor_its_prose(answer, code):
+    assert code_block(answer) == code
+
+
 # --- JSONL --------------------------------------------------------------------------------------------
 
 plain = st.recursive(

@@ -204,13 +204,56 @@ def cut_at_stops(completion: str, stops: Sequence[str]) -> str:
     return completion[: min(places)] if places else completion
 
 
-def code_block(text: str) -> str:
-    """The code of an answer in prose: its last fenced block, closed or cut off; all of the text where there is none.
+_PYTHON = ("python", "python3", "py")
 
-    >>> code_block("Here you are:\\n```python\\nx = 1\\n```\\nDone.")
+
+def code_block(text: str) -> str:
+    """The code of an answer in prose; all of the text where there is no fence.
+
+    Of several fenced blocks, closed or cut off, it is the last that defines a function or class, else the last that
+    does anything (output and bare values do not), else the last; where some are tagged as Python, only those are looked
+    at. An answer that is code up to a fence that nothing opened is the text before that fence. Indented fences are not
+    seen.
+
+    >>> code_block("Here you are:\\n```python\\nx = 1\\n```\\nOutput:\\n```\\n1\\n```")
     'x = 1\\n'
+    >>> code_block("def f(x):\\n    return x\\n```\\n\\nThis returns x.")
+    'def f(x):\\n    return x\\n'
     >>> code_block("x = 1")
     'x = 1'
     """
-    blocks = ("\n" + text).split("\n```")[1::2]
-    return blocks[-1].partition("\n")[2] + "\n" if blocks else text
+    lead, *pieces = ("\n" + text).split("\n```")
+    blocks: list[tuple[bool, str]] = []  # (tagged as Python, content)
+    opened = False
+    for piece in pieces:
+        tag, _, content = piece.partition("\n")
+        tagged = tag.strip().lower() in _PYTHON
+        opened = tagged or not opened  # a tag is never at the end of a block
+        if opened:
+            blocks.append((tagged, content + "\n"))
+    if not blocks:
+        return text
+    before = 0 if blocks[0][0] else _substance(lead)
+    python = [content for tagged, content in blocks if tagged] or [content for _, content in blocks]
+    weights = [_substance(content) for content in python] if len(python) > 1 or before else [1]
+    if before == 2 or before > max(weights):
+        return lead[1:] + "\n"
+    return max(zip(weights, range(len(python)), python, strict=True))[2]
+
+
+def _substance(text: str) -> int:
+    """2 for Python that defines a function or class, 1 for Python that does something, 0 for prose and bare values."""
+    try:
+        body = parse_quietly(text).body
+    except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):  # a model may write anything
+        return 0
+    if any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for node in body):
+        return 2
+    return int(any(map(_acts, body)))
+
+
+def _acts(node: ast.stmt) -> bool:
+    """Whether a statement does more than words of prose that parse: `Answer`, `Output: x`."""
+    if isinstance(node, ast.AnnAssign):
+        return node.value is not None
+    return not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call)
