@@ -21,6 +21,15 @@ def _code(task: Task, text: str) -> str:
     return text if task.prefix else code_block(text)
 
 
+def sampling_stops(task: Task) -> tuple[str, ...]:
+    """The stops at which sampling may end: all, but a fence where the answer may be a fenced block in prose.
+
+    `finish` looks for the block in what was sampled. Any other stop ends an answer of either kind, so sampling saves
+    what a base model writes after its program; a block whose first line begins like a stop is lost by that.
+    """
+    return task.stops if task.prefix else tuple(stop for stop in task.stops if not stop.startswith("\n```"))
+
+
 def sample_completions(
     model: Any,
     tokenizer: LineTokenizer,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ra3_lab.evaluate.sampling import finish
+from ra3_lab.evaluate.sampling import finish, sampling_stops
 from ra3_lab.models.decoder import Decoder
 from ra3_lab.models.generation import Completion, Fallback, Sampling, sample_groups
 from ra3_lab.models.tokenizer import LineTokenizer
@@ -107,7 +107,7 @@ def draw_groups(
     import time
 
     keys = np.array(range(len(tasks)) if places is None else places)[:, None] * size + np.arange(size)
-    stops = [task.stops for task in tasks]
+    stops = [sampling_stops(task) for task in tasks]
     prompts = [task.prompt for task in tasks]
     completions = sample_groups(sampler, tokenizer, prompts, keys, how, seed, update, stops, rows_at_once)
     begin = time.perf_counter()
