@@ -1,8 +1,10 @@
 """The judge: every kind of test gives every status, verdicts come in order, crashes lose nothing."""
 
 import mmap
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +44,7 @@ from ra3_lab.sandbox import (
 )
 from ra3_lab.sandbox import judge as judge_module
 from ra3_lab.sandbox.isolation import EVERY, RISK, Unavailable, choose, for_own_model
+from ra3_lab.sandbox.zygote import Zygote
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 pytestmark = linux
@@ -342,6 +345,24 @@ def test_a_zygote_that_dies_is_replaced():
         for pid in mine:
             os.kill(pid, signal.SIGKILL)
         assert crew.batch([Program("def f(x): return 6", CALLS)] * 3, QUICK)[2].passed
+
+
+@pytest.mark.parametrize("late", [b"", b"kill\n", b"kill\n" * 2])
+def test_a_kill_that_comes_late_does_not_spoil_the_next_run(late):
+    zygote = Zygote.__new__(Zygote)
+    ours, zygote.control = socket.socketpair()
+    reader, writer = os.pipe()
+    with ours, zygote.control, open(reader), open(writer, "w"):
+        if late:
+            ours.sendall(late)
+        socket.send_fds(ours, [b'{"kind": "calls"}\n'], [reader, writer])
+        line, descriptors = zygote.receive()
+        assert json.loads(line) == {"kind": "calls"} and len(descriptors) == 2
+        for descriptor in descriptors:
+            os.close(descriptor)
+        ours.sendall(b"kill\n")
+        ours.shutdown(socket.SHUT_WR)
+        assert zygote.receive() == (b"", [])
 
 
 def _ancestor(pid, wanted):

@@ -59,8 +59,6 @@ class Zygote:
             line, descriptors = self.receive()
             if not line:
                 return
-            if line == b"kill\n":
-                continue  # the run was over already
             job = json.loads(line)
             try:
                 answer = self.run(job, descriptors)
@@ -71,12 +69,15 @@ class Zygote:
             self.control.sendall(json.dumps(answer).encode() + b"\n")
 
     def receive(self) -> tuple[bytes, list[int]]:
+        """The next run's line and its descriptors; b"" at the end."""
         line, descriptors = b"", array.array("i")
         while not line.endswith(b"\n"):
             text, ancillary, _, _ = self.control.recvmsg(1 << 16, socket.CMSG_SPACE(16 * descriptors.itemsize))
             if not text:
                 return b"", []
             line += text
+            while line.startswith(b"kill\n"):  # late: that run was over already; the next may come in the same piece
+                line = line.removeprefix(b"kill\n")
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
