@@ -198,6 +198,19 @@ def test_order_is_kept_and_half_right_is_wrong():
 
 
 @hard
+@pytest.mark.parametrize("programs", [2, 3])
+def test_no_program_waits_behind_another_while_a_worker_is_free(programs):
+    source = "import time\ndef f(s):\n    begin = time.time()\n    time.sleep(s)\n    return begin, time.time()"
+    seconds = [1.0, 2.0, 1.0][:programs]
+    with Judge(workers=2) as two:
+        two.call([Invocation(source, "f", [[0.0]])] * 2)
+        found = two.call([Invocation(source, "f", [[second]]) for second in seconds])
+    (_, first_ends), (second_begins, second_ends), *rest = (returned.values[0] for returned in found)
+    assert second_begins < first_ends
+    assert all(begins < second_ends for begins, _ in rest), "the third is for the one that is free first"
+
+
+@hard
 def test_every_program_may_have_its_own_limits():
     program = Program("def f(x):\n    for _ in range(10 ** 9): pass\n    return 6", CALLS)
     patient, hasty = judge_each([(program, Limits(cpu_seconds=0.3)), (program, Limits(cpu_seconds=0.1))])

@@ -156,7 +156,8 @@ class Judge:
         allowed = [4 * (job["wall_seconds"] * len(job.get("cases", "1")) + SLACK_SECONDS) for job in jobs]
 
         def feed(worker: Worker) -> None:
-            while waiting and len(worker.held) < AHEAD:
+            # Ahead only while there is enough for every worker: the last jobs are for whoever is free first.
+            while waiting and len(worker.held) < (AHEAD if len(waiting) > len(self._crew) else 1):
                 number = waiting.popleft()
                 if not worker.held:
                     worker.deadline = time.monotonic() + allowed[number]
