@@ -1,6 +1,7 @@
 """The judge: every kind of test gives every status, verdicts come in order, crashes lose nothing."""
 
 import mmap
+import fcntl
 import json
 import os
 import signal
@@ -408,6 +409,21 @@ def test_a_trainer_that_is_stopped_leaves_nothing_behind(number):
         trainer.send_signal(number)
         trainer.wait(timeout=60)  # all 200 programs would take 50 s of CPU
     assert settle(lambda: not processes(trainer.pid)), processes(trainer.pid)
+
+
+def test_a_user_who_may_have_no_wide_pipes_is_served_by_narrow_ones(monkeypatch):
+    def refuse(descriptor, command, *argument, old=fcntl.fcntl):
+        if command == fcntl.F_SETPIPE_SZ:
+            raise PermissionError(1, "Operation not permitted")
+        return old(descriptor, command, *argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    text = "a" * 300_000
+    limits = Limits(cpu_seconds=5)
+    with Judge(workers=1, isolation="process") as narrow:
+        (found,) = narrow.call([Invocation("def f(x): return x + x", "f", [[text]])], limits)
+        assert fcntl.fcntl(narrow._crew[0].stdout, fcntl.F_GETPIPE_SZ) < crew.PIPE_BYTES
+    assert found.values == [text + text]
 
 
 def test_a_worker_that_cannot_start_is_no_verdict(monkeypatch):

@@ -37,10 +37,11 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
-            pipesize=PIPE_BYTES,
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
+        for pipe in (self.stdin, self.stdout):
+            _widen(pipe.fileno())
         # Its zygote's folders begin so: a worker that is killed, or hangs, cannot remove them itself.
         self.folders = os.path.join(tempfile.gettempdir(), f"ra3_sandbox_{secrets.token_hex(8)}_")
         self.write(json.dumps(plan | {"owner": os.getpid(), "folders": self.folders}))
@@ -75,3 +76,11 @@ class Worker:
         for folder in glob.glob(glob.escape(self.folders) + "*"):
             if not remove(folder, STOP_SECONDS):
                 warnings.warn(f"the sandbox's folder {folder} could not be removed: remove it by hand.", stacklevel=2)
+
+
+def _widen(pipe: int) -> None:
+    """To PIPE_BYTES where the system can and the user may: all of a user's pipes together have a limit (pipe(7))."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
