@@ -466,8 +466,9 @@ def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="workers"):
         judge_batch([Program("def f(): return 1", CALLS)], workers=0)
     for name in ("cpu_seconds", "memory_mb", "output_bytes", "scratch_mb", "wall_seconds"):
-        with pytest.raises(ValueError, match=name):
-            Limits(**{name: 0})
+        for value in (0, -1.0, float("nan"), float("inf"), 1e300):
+            with pytest.raises(ValueError, match=f"{name} is .*above 0 and at most 1,000,000,000"):
+                Limits(**{name: value})  # type: ignore[arg-type]
 
 
 def test_isolation_is_chosen_by_name_or_refused_with_reason_and_remedy(monkeypatch):

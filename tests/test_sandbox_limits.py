@@ -1,5 +1,6 @@
 """Limits: killed in time, measured in CPU time, the same under load; as an ordinary user; submissions' profile."""
 
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -151,6 +152,34 @@ def test_the_scratch_folder_is_fresh_and_of_the_size_given():
     assert [verdict.status for verdict in verdicts] == ["passed"] * 3
     assert not one(write.format(12), Calls("f", [[[3], 12]]), limits).passed
     assert one(write.format(12), Calls("f", [[[3], 12]]), Limits(scratch_mb=20, cpu_seconds=5)).passed
+
+
+FILL = """
+def f(x):
+    written = 0
+    try:
+        for number in range(100):
+            with open(str(number), "wb") as file:
+                written += file.write(bytes(500))
+    except OSError as error:
+        return written, error.errno
+    return written, 0
+"""
+
+
+@each_isolation("namespaces", "bubblewrap")
+def test_a_scratch_folder_of_less_than_a_page_has_a_page(isolation):
+    with Judge(workers=1, isolation=isolation) as alone:
+        (found,) = alone.call([Invocation(FILL, "f", [[0]])], Limits(scratch_mb=0.0005))
+    ((written, error),) = found.values
+    assert written <= os.sysconf("SC_PAGESIZE") and error == errno.ENOSPC
+
+
+@each_isolation("namespaces", "landlock", "process", "no fork")
+def test_the_largest_limits_are_no_trouble(isolation):
+    most = Limits(*[1_000_000_000] * 5)
+    for limits in (most, replace(most, wall_seconds=None), Limits(cpu_seconds=3e6)):
+        assert one("def f(x): return 2 * x", limits=limits, isolation=isolation).passed
 
 
 @hard

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -57,7 +58,7 @@ class Zygote:
             os.mkdir(plan["scratch"], 0o700)
         else:
             plan["scratch"] = ""
-        filled = {"{scratch}": plan["scratch"], "{scratch_bytes}": str(int(scratch_mb * 1024 * 1024))}
+        filled = {"{scratch}": plan["scratch"], "{scratch_bytes}": str(math.ceil(scratch_mb * 1024 * 1024))}
         launcher = list(plan.get("launcher", ()))
         for blank, text in filled.items():
             launcher = [word.replace(blank, text) for word in launcher]

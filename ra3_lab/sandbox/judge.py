@@ -32,6 +32,7 @@ from ra3_lab.sandbox.program import Asserts, Calls, Limits, Program, Stdin, Verd
 DEFAULT_LIMITS = Limits()
 AHEAD = 2  # jobs a worker holds, so that it never waits for us
 SLACK_SECONDS = 40.0  # wall time beyond its programs' that a worker may take for a job, its zygote's start included
+LOOK_SECONDS = 3600.0  # epoll_wait takes no more than 24 days
 Progress = Callable[[int, int], None]
 
 
@@ -179,7 +180,7 @@ class Judge:
                 feed(worker)
             while done < len(jobs):
                 nearest = min((worker.deadline for worker in self._crew if worker.held), default=0.0)
-                events = selector.select(max(nearest - time.monotonic(), 0.01))
+                events = selector.select(min(max(nearest - time.monotonic(), 0.01), LOOK_SECONDS))
                 gone = [worker for worker in self._crew if worker.held and time.monotonic() > worker.deadline]
                 for key, _ in events:
                     worker = key.data

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import signal
@@ -117,7 +118,8 @@ def _furnish(shown: Places, scratch_mb: float) -> None:
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(target, f"/dev/{name}")
     os.mkdir(SCRATCH)
-    options = f"size={int(scratch_mb * 1024)}k,nr_inodes={SCRATCH_FILES},mode=700,uid={NOBODY},gid={NOBODY}"
+    size = math.ceil(scratch_mb * 1024 * 1024)  # 0 would be no limit; the kernel rounds up to whole pages
+    options = f"size={size},nr_inodes={SCRATCH_FILES},mode=700,uid={NOBODY},gid={NOBODY}"
     _mount("tmpfs", SCRATCH, "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
     if not os.path.exists("/tmp"):  # course data may lie there; then temporary files go to the current folder
         os.symlink(SCRATCH, "/tmp")

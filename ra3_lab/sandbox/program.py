@@ -25,6 +25,9 @@ STATUSES = (
     "no_verdict",
 )
 
+MOST = 1_000_000_000
+"""The largest limit of any kind: timers, and the kernel's counts of bytes, hold what it comes to."""
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -111,11 +114,12 @@ class Limits:
     """The backstop for programs that sleep; None: 3 x CPU + 1 s."""
 
     def __post_init__(self) -> None:
+        allowed = f"it must be above 0 and at most {MOST:,}"
         for name in ("cpu_seconds", "memory_mb", "output_bytes", "scratch_mb"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be above 0")
-        if self.wall_seconds is not None and not self.wall_seconds > 0:
-            raise ValueError(f"wall_seconds is {self.wall_seconds!r}; give seconds above 0, or None for 3 x CPU + 1 s")
+            if not 0 < getattr(self, name) <= MOST:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; {allowed}")
+        if self.wall_seconds is not None and not 0 < self.wall_seconds <= MOST:
+            raise ValueError(f"wall_seconds is {self.wall_seconds!r}; {allowed}, or None for 3 x CPU + 1 s")
 
     @property
     def backstop(self) -> float:

@@ -38,6 +38,7 @@ from ra3_lab.sandbox.scratch import empty, used_bytes
 WARM = "bisect collections copy functools heapq itertools math operator random re string typing"
 PR_SET_CHILD_SUBREAPER = 36
 CHANNEL, CALLS = 3, 4  # descriptors in the forked processes
+LOOK_SECONDS = 3600.0  # poll takes no more than 24 days
 TEST_SECONDS = 5.0  # CPU seconds that test text may use beyond twice the program's limit
 
 
@@ -187,6 +188,7 @@ class Zygote:
                 wait = min(wait, 0.03)  # nothing but our looking bounds the scratch folder and the threads
             if not quick:
                 wait = min(wait, 0.005)
+            wait = min(wait, LOOK_SECONDS)
             for descriptor, _ in poll.poll(wait * 1000):
                 if descriptor == self.control.fileno():
                     self.control.recv(64)
