@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from sandboxes import (
@@ -40,11 +41,13 @@ from ra3_lab.sandbox import (
     judge_batch,
     judge_each,
     places,
+    notebook,
     scratch,
     starting,
 )
 from ra3_lab.sandbox import judge as judge_module
 from ra3_lab.sandbox.isolation import EVERY, RISK, Unavailable, choose, for_own_model
+from ra3_lab.sandbox.profiles import PROGRAM
 from ra3_lab.sandbox.zygote import Zygote
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -227,6 +230,38 @@ def test_values_come_out_as_plain_data():
     first, second = call_batch(calls, QUICK, workers=1)
     assert (first.status, first.values) == ("passed", [{1: (1, {1, 2})}, {"a": ("a", {1, 2})}])
     assert (second.status, second.values) == ("runtime_error", [1]) and "ZeroDivisionError" in second.detail
+
+
+COLLIDING = """
+import base64, os, struct
+def f(kind, count):
+    if kind == "ints":
+        items = ",".join(str(i * ((1 << 61) - 1)) for i in range(count))
+    else:  # complex numbers, whose hash is that of the real part + 1000003 times that of the imaginary one
+        pairs = (base64.b64encode(struct.pack("<dd", -1000003.0 * i, i)).decode() for i in range(count))
+        items = ",".join(f'["array",["<c16",[],"{pair}"]]' for pair in pairs)
+    data = ('["set",[' + items + ']]\\n').encode()
+    while data:
+        data = data[os.write(3, data):]
+    os._exit(0)
+"""
+
+
+ARRAYS = pytest.param("arrays", replace(notebook(), warm=("numpy",)), marks=pytest.mark.slow)
+
+
+@hard
+@pytest.mark.parametrize(("kind", "profile"), [("ints", PROGRAM), ARRAYS])
+def test_values_that_take_long_to_read_do_not_hold_the_caller(kind, profile):
+    limits = Limits(cpu_seconds=10, memory_mb=1024, output_bytes=4_000_000)
+    with Judge(workers=1, profile=profile) as alone:
+        few, endless = ([Invocation(COLLIDING, "f", [[kind, count]])] for count in (100, 60_000))
+        assert len(alone.call(few, limits)[0].values[0]) == 100
+        start = time.process_time()
+        (found,) = alone.call(endless, limits)
+        assert time.process_time() - start < 2.0, "minutes where the caller reads them"
+        assert (found.status, found.values) == ("wrong_answer", []) and "takes too long to read" in found.detail
+        assert len(alone.call(few, limits)[0].values[0]) == 100
 
 
 @hard

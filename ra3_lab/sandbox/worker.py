@@ -26,10 +26,24 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ra3_lab.sandbox.deciding import PARTS, PIECE_BYTES, Answer, Decider, Job, Lines, Running, allowance
+from ra3_lab.sandbox import arrays, codec
+from ra3_lab.sandbox.deciding import (
+    COMPARE_SECONDS,
+    PARTS,
+    PIECE_BYTES,
+    Answer,
+    Decider,
+    Job,
+    Lines,
+    Running,
+    _timed,
+    allowance,
+    verdict,
+)
 from ra3_lab.sandbox.host import Zygote
 
 F_SETPIPE_SZ = 1031  # Linux
+READ_SECONDS = 0.5e-6  # CPU seconds for a byte of values, beyond COMPARE_SECONDS; small items take 0.2e-6
 
 
 class Judge(Decider):
@@ -43,6 +57,40 @@ class Judge(Decider):
 
     def renew(self) -> None:
         self.zygote.stop()
+
+    def values(self, job: Job) -> Answer:
+        """Only those that could be read here, under a time limit: the trainer reads them again, without one."""
+        answer = super().values(job)
+        if why := unreadable(answer["values"], job["arrays"]):
+            return verdict("wrong_answer", answer["seconds"], f"returned what {why}", values=[])
+        return answer
+
+
+def unreadable(texts: list[str], with_arrays: bool) -> str:
+    """Why the coded values of a program cannot be read, or "". Hashes that are made to collide take too long.
+
+    >>> unreadable(['["set",[1,2]]'], False), unreadable(['["set"]'], False)[:21]
+    ('', 'is not plain data: Va')
+    """
+    seconds = COMPARE_SECONDS + READ_SECONDS * sum(map(len, texts))
+    if with_arrays:
+        with contextlib.suppress(ImportError):
+            __import__("numpy")  # now: an import that the timer interrupts spoils those that follow
+    try:
+        with _timed():
+            signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # a job may return more than one comparison reads
+            for text in texts:
+                codec.loads(text, _revive if with_arrays else None)
+    except TimeoutError:
+        return "takes too long to read"
+    except Exception as error:
+        return f"is not plain data: {error}"[:300]
+    return ""
+
+
+def _revive(coded: list) -> Any:
+    """A tensor is hashed by its identity, as a bare object is: torch stays out of this process."""
+    return object() if coded[0] == "tensor" else arrays.revive(coded)
 
 
 class Forked(Running):
@@ -105,7 +153,9 @@ def main() -> None:
     os.environ.clear()
     jobs: queue.SimpleQueue = queue.SimpleQueue()
     source, sink = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
-    judge = Judge(json.loads(source.readline()))
+    plan = json.loads(source.readline())
+    sys.path += plan["packages"]  # numpy, where arrays come back
+    judge = Judge(plan)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's business
 
     def read() -> None:  # also while a program runs: the end of the input ends us
