@@ -1,8 +1,8 @@
 """The judge: every kind of test gives every status, verdicts come in order, crashes lose nothing."""
 
-import mmap
 import fcntl
 import json
+import mmap
 import os
 import signal
 import socket
@@ -40,8 +40,8 @@ from ra3_lab.sandbox import (
     crew,
     judge_batch,
     judge_each,
-    places,
     notebook,
+    places,
     scratch,
     starting,
 )

@@ -163,23 +163,24 @@ def right(checker: str, expected: str, got: str) -> bool:
     if got == expected and checker.partition(":")[0] in SAME_TEXT_IS_RIGHT:
         return True
     try:
-        with _timed():
+        with timed():
             return compare(checker, codec.loads(expected), codec.loads(got))
     except Exception:
         return False
 
 
 @contextlib.contextmanager
-def _timed() -> Iterator[None]:
+def timed(seconds: float = COMPARE_SECONDS) -> Iterator[None]:
+    """A limit on CPU seconds of this process. Raises TimeoutError."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield  # `plain.py`, which is not for hostile programs
         return
 
     def stop(*_: Any) -> None:
-        raise TimeoutError("the comparison took too long")
+        raise TimeoutError("this takes too long")
 
     signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, COMPARE_SECONDS, 1.0)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
     try:
         yield
     finally:
@@ -324,7 +325,7 @@ class Decider(ABC):
         if child["status"] or child["reason"]:
             return *ending(child, job), seconds
         try:
-            with _timed():
+            with timed():
                 if compare(job["checker"], expected, text := got.decode("utf-8", "replace")):
                     return "passed", "", seconds
         except TimeoutError:
