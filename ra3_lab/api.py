@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ra3_lab.corpus.read import Corpus, load_corpus, origin_of
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.midtrain.loop import estep_generator, fit_context, infuse
@@ -52,7 +53,11 @@ def load_model(
 
 
 def load_traces(
-    source: str | Path, ids: tuple[int, int] | None = None, language: str = "python", report: Counter[str] | None = None
+    source: str | Path,
+    ids: tuple[int, int] | None = None,
+    language: str = "python",
+    report: Counter[str] | None = None,
+    origins: list[str] | None = None,
 ) -> list[Trace]:
     """Programs as traces, in the order of the source.
 
@@ -60,7 +65,8 @@ def load_traces(
     with a field `code` (or `solution`, `content`) a row and optionally `prompt` and `task_id`; traces that a run
     sampled (its folder or its traces.jsonl), with their latents, or other rows of `prompt` and `lines`; 'pipelines' or
     'pipelines:SPLIT', the built-in expert programs. `ids` keeps rows whose task_id is a number in these bounds, both
-    included. What cannot be used is left out; `report` counts it by reason.
+    included. What cannot be used is left out; `report` counts it by reason. For each trace the file that it was cut out
+    of (a row's `source`), or else its own name, is added to `origins`.
 
     Raises FileNotFoundError for a missing source and ValueError for a broken row (file and line named), a record
     of a newer schema, or where nothing is left.
@@ -69,25 +75,36 @@ def load_traces(
     >>> len(traces), traces[0].lines[0][:4]
     (1200, '    ')
     """
-    from ra3_lab.corpus import load_corpus
+    corpus = _corpus(source, ids, language)
+    if report is not None:
+        report.update(corpus.refused)
+    if origins is not None:
+        origins += corpus.origins
+    return corpus.traces
 
+
+def _corpus(source: str | Path, ids: tuple[int, int] | None, language: str) -> Corpus:
+    corpus = Corpus()
     word, _, split = str(source).partition(":")
     if word == "pipelines":
         from ra3_lab.evaluate.latents import trace_of
         from ra3_lab.tasks.pipelines import load_split
 
-        return [trace_of(task) for task in load_split(split or "expert")]
+        for task in load_split(split or "expert"):
+            corpus.keep(trace_of(task), task.task_id)
+        return corpus
     path = Path(source)
     if (path / "run.json").is_file():
         path = path / "traces.jsonl"
     if path.is_file() and _holds_traces(path):
-        return [_trace(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
+        for number, row in enumerate(read_jsonl(path), 1):
+            trace = _trace(row, f"{path}:{number}")
+            corpus.keep(trace, origin_of(row, trace.trace_id or f"number {number}"))
+        return corpus
     if path.is_file() and path.suffix in language_of(language).suffixes:
-        return [read_source(path, language=language_of(language)).trace]
-    corpus = load_corpus(path, ids, language)
-    if report is not None:
-        report.update(corpus.refused)
-    return corpus.traces
+        corpus.keep(read_source(path, language=language_of(language)).trace, str(path))
+        return corpus
+    return load_corpus(path, ids, language)
 
 
 def _holds_traces(path: Path) -> bool:

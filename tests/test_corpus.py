@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from ra3_lab.api import load_traces
+from ra3_lab.api import load_model, load_traces
 from ra3_lab.cli import main
+from ra3_lab.commands.midtrain import _read
 from ra3_lab.corpus import load_corpus, trace_of_code
-from ra3_lab.corpus.holdout import hold_out, origins
+from ra3_lab.corpus.holdout import hold_out
 from ra3_lab.pretrain.corpus import stdlib_functions
 from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
 
@@ -159,10 +160,9 @@ def _folder(tmp_path):
 
 def test_files_are_held_out_whole_and_what_stands_twice_is_on_one_side(tmp_path):
     folder = _folder(tmp_path)
-    traces = load_traces(folder)
-    training, test, double = hold_out(traces, origins(folder, traces))
-    files = [{trace.trace_id.split(":")[0] for trace in part} for part in (training, test)]
-    assert len(files[0]) == 9 and len(files[1]) == 1 and not files[0] & files[1]
+    training, test, double = hold_out(traces := load_traces(folder, origins=(files := [])), files)
+    sides = [{trace.trace_id.split(":")[0] for trace in part} for part in (training, test)]
+    assert len(sides[0]) == 9 and len(sides[1]) == 1 and not sides[0] & sides[1]
     assert len(test) == 5 and double == 9 and len(training) == 36, "the function of every file is held out"
     assert not {trace.lines for trace in training} & {trace.lines for trace in test}
     assert [trace.trace_id for trace in training] == [t.trace_id for t in traces if t in training], "order stays"
@@ -173,11 +173,42 @@ def test_rows_of_a_built_corpus_are_held_out_by_their_file_and_others_one_by_one
     for name, kept in (("built", rows), ("plain", [{"code": row["code"]} for row in rows])):
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        traces = load_traces(path)
-        training, test, double = hold_out(traces, origins(path, traces))
+        training, test, double = hold_out(load_traces(path, origins=(files := [])), files)
         assert (len(training), len(test), double) == (36, 4, 0)
         numbers = {int(trace.lines[0].split()[-1]) // 4 for trace in test}
         assert (len(numbers) == 1) == (name == "built")
+
+
+def test_files_stay_whole_where_rows_are_numbered_twice_or_not_at_all(tmp_path):
+    rows = [{"task_id": i, "code": f"x = {i}\n", "source": f"one/m{i // 4}.py:{i}"} for i in range(48)]
+    rows += [{"task_id": i, "code": f"y = {i}\n", "source": f"two/m{i // 3}.py:{i}"} for i in range(36)]
+    unnumbered = [{key: value for key, value in row.items() if key != "task_id"} for row in rows]
+    sampled = [{**row, "prompt": "", "lines": [row["code"]]} for row in rows]
+    path = tmp_path / "both.jsonl"
+    for kept in (rows, unnumbered, sampled):
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        traces = load_traces(path, origins=(files := []))
+        assert files == [row["source"].split(":")[0] for row in rows]
+        of = dict(zip((trace.lines for trace in traces), files, strict=True))
+        training, test, _ = hold_out(traces, files)
+        assert test and not {of[trace.lines] for trace in training} & {of[trace.lines] for trace in test}
+
+
+def test_a_source_without_a_line_is_taken_whole(tmp_path):
+    path = tmp_path / "pages.jsonl"
+    rows = [{"code": f"x = {i}\n", "source": f"https://example.org/{i // 2}"} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"code": "x = 9\n"}]))
+    load_traces(path, origins=(files := []))
+    assert files == [*(row["source"] for row in rows), "pages.jsonl:5"]
+
+
+def test_files_stay_whole_where_long_programs_are_left_out(tmp_path):
+    tokenizer = load_model("embedded", "cpu")[1]
+    rows = [{"code": "x = 1\n" * (99 if i % 3 else 1), "source": f"m{i}.py:1"} for i in range(6)]
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    traces, files, left_out = _read(str(path), None, "python", tokenizer, 50)
+    assert (len(traces), files, left_out) == (2, ["m0.py", "m3.py"], {"more than 50 tokens": 4})
 
 
 def test_one_file_cannot_be_split(tmp_path, capsys):

@@ -105,7 +105,7 @@ def run(
 
 def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
-    from ra3_lab.corpus.holdout import hold_out, origins
+    from ra3_lab.corpus.holdout import hold_out
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
     from ra3_lab.models.load import load_model
@@ -119,12 +119,12 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
     tokenizer = tokenizer.with_marker(language_of(given["language"]).marker)
     limit = base.config.max_position_embeddings // 2 if given["max_tokens"] is None else given["max_tokens"]
-    training, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
+    training, origins, left_out = _read(given["data"], given["ids"], given["language"], tokenizer, limit)
     if given["heldout"] is None:
-        training, test, double = hold_out(training, origins(given["data"], training))
+        training, test, double = hold_out(training, origins)
         left_out |= {"also held out": double} if double else {}
     else:
-        test, _ = _read(given["heldout"], given["heldout_ids"], given["language"], tokenizer, limit)
+        test, _, _ = _read(given["heldout"], given["heldout_ids"], given["language"], tokenizer, limit)
     if not training:
         raise ValueError(
             f"{given['data']}: no program is left to train on (whole files are held out, and what is the same as a "
@@ -205,17 +205,20 @@ def _finish(
 
 def _read(
     source: str, ids: tuple[int, int] | None, language: str, tokenizer: LineTokenizer, limit: int
-) -> tuple[list[Trace], dict[str, int]]:
-    """Traces that fit, and counts by reason of those left out."""
+) -> tuple[list[Trace], list[str], dict[str, int]]:
+    """Traces that fit, the files they are from, and counts by reason of those left out."""
     from collections import Counter
+    from itertools import compress
 
     from ra3_lab.api import load_traces
 
     refused: Counter[str] = Counter()
-    traces = load_traces(source, ids, language, report=refused)
-    kept = [t for t in traces if len(tokenizer.encode_trace(t).ids) <= limit]
+    origins: list[str] = []
+    traces = load_traces(source, ids, language, report=refused, origins=origins)
+    fits = [len(tokenizer.encode_trace(t).ids) <= limit for t in traces]
+    kept = list(compress(traces, fits))
     if len(kept) < len(traces):
         refused[f"more than {limit} tokens"] += len(traces) - len(kept)
     if not kept:
         raise ValueError(f"{source}: none of {len(traces)} programs has at most {limit} tokens: raise --max-tokens.")
-    return kept, dict(refused)
+    return kept, list(compress(origins, fits)), dict(refused)

@@ -7,22 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
-from ra3_lab.jsonl import numbered_rows
 from ra3_lab.trace import Trace
-
-
-def origins(source: str | Path, traces: Sequence[Trace]) -> list[str]:
-    """For each of the traces read from `source` the file that it was cut out of (of a folder; of JSONL as the rows of
-    `ra3-lab corpus` say it), where nothing says so the program itself."""
-    path, files = Path(source), {}
-    if path.is_dir() and not (path / "run.json").exists():
-        files = {trace.trace_id: trace.trace_id.rsplit(":", 1)[0] for trace in traces}
-    elif path.is_file() and len(traces) > 1:  # one may be a single source file, read whole
-        rows = [row for _, row in numbered_rows(path) if isinstance(row, dict) and isinstance(row.get("source"), str)]
-        files = {str(row["task_id"]): row["source"].rsplit(":", 1)[0] for row in rows if "task_id" in row}
-    return [files.get(trace.trace_id) or trace.trace_id or f"number {i}" for i, trace in enumerate(traces)]
 
 
 def hold_out(
@@ -30,7 +16,8 @@ def hold_out(
 ) -> tuple[list[Trace], list[Trace], int]:
     """Programs to train on, held-out programs, and how many were left out of the first for being among the second.
 
-    Whole origins are held out, at most `share` of the programs together (the smallest one where all are larger).
+    `origins` names for each of them the file that it was cut out of, as `load_traces` tells it. Whole origins are held
+    out, at most `share` of the programs together (the smallest one where all are larger).
 
     >>> traces = [Trace("", (f"x = {i % 9}\\n",)) for i in range(10)]
     >>> training, held_out, double = hold_out(traces, [f"{i % 5}.py" for i in range(10)], share=0.2)

@@ -7,10 +7,12 @@ every function of its files, moved to the left margin, without prompt. A folder 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ra3_lab.corpus.functions import functions
 from ra3_lab.jsonl import numbered_rows
@@ -19,6 +21,7 @@ from ra3_lab.trace.python import syntax_tree
 from ra3_lab.trace.source import decode
 
 _CODE, _PROMPT = ("code", "solution", "content"), ("prompt", "text")
+_LINE = re.compile(r":\d+\Z")
 
 
 @dataclass
@@ -27,10 +30,17 @@ class Corpus:
 
     traces: list[Trace] = field(default_factory=list)
     """Programs that can be used, in the order of the source."""
+    origins: list[str] = field(default_factory=list)
+    """For each of them the file that it was cut out of; where nothing says so, its own name."""
     refused: Counter[str] = field(default_factory=Counter)
     """Programs and files left out, counted by reason."""
     refusals: list[Refused] = field(default_factory=list)
     """Each of them, with file, line and reason."""
+
+    def keep(self, trace: Trace, origin: str) -> None:
+        """Add one."""
+        self.traces.append(trace)
+        self.origins.append(origin)
 
     def refuse(self, refusal: Refused) -> None:
         """Count one and go on."""
@@ -57,24 +67,36 @@ def trace_of_code(code: str, prompt: str = "", trace_id: str = "", language: Lan
     return Trace(header + (language.describe(prompt) if prompt else ""), lines, (), trace_id, language.marker)
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str]]:
+def origin_of(row: dict[str, Any], name: str) -> str:
+    """The file that a row was cut out of: its `source` without the line, as `ra3-lab corpus` writes it, or else `name`.
+
+    >>> origin_of({"source": "lib/a.py:12"}, "7"), origin_of({}, "7")
+    ('lib/a.py', '7')
+    """
+    source = row.get("source")
+    return (_LINE.sub("", source) if isinstance(source, str) else "") or name
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    """(name, origin, code, prompt) of each row."""
     for number, row in numbered_rows(path):
         code = next((row[key] for key in _CODE if isinstance(row, dict) and isinstance(row.get(key), str)), None)
         if code is None:
             raise ValueError(f"{path}:{number} has no program: it needs a string field, one of {', '.join(_CODE)}.")
         prompt = next((row[key] for key in _PROMPT if isinstance(row.get(key), str)), "")
         code, prompt = (part.replace("\r\n", "\n") for part in (code, prompt))
-        yield str(row.get("task_id", f"{path.name}:{number}")), code, prompt
+        name = str(row.get("task_id", f"{path.name}:{number}"))
+        yield name, origin_of(row, name), code, prompt
 
 
 def _add_jsonl(corpus: Corpus, path: Path, ids: tuple[int, int] | None, language: Language) -> None:
-    for name, code, prompt in _read_jsonl(path):
+    for name, origin, code, prompt in _read_jsonl(path):
         if ids is not None and not (name.isdigit() and ids[0] <= int(name) <= ids[1]):
             continue
         try:
             if not code.strip():
                 raise Refused(name, 0, "empty")
-            corpus.traces.append(trace_of_code(code, prompt, name, language))
+            corpus.keep(trace_of_code(code, prompt, name, language), origin)
         except Refused as refusal:
             corpus.refuse(refusal)
         except SyntaxError as error:
@@ -90,7 +112,7 @@ def _add_functions(corpus: Corpus, path: Path, name: str) -> None:
         raise Refused(name, error.lineno or 0, "does not parse", error.msg or "") from error
     for function in found:
         try:
-            corpus.traces.append(trace_of_code(function.code, "", f"{name}:{function.line}"))
+            corpus.keep(trace_of_code(function.code, "", f"{name}:{function.line}"), name)
         except SyntaxError as error:
             corpus.refuse(Refused(name, function.line, "a function that does not stand alone", error.msg or ""))
 
@@ -103,7 +125,7 @@ def _add_folder(corpus: Corpus, folder: Path, language: Language) -> None:
             if language is PYTHON:
                 _add_functions(corpus, path, name)
             else:
-                corpus.traces.append(read_source(path, name, language).trace)
+                corpus.keep(read_source(path, name, language).trace, name)
         except Refused as refusal:
             corpus.refuse(refusal)
         except OSError as error:
