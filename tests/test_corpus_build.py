@@ -139,6 +139,18 @@ def test_what_is_kept_and_what_is_not(folder, against, tmp_path):
     assert not partial_folder(out).exists()
 
 
+def test_a_problem_quoted_in_docstring_or_string_is_not_kept(against, tmp_path):
+    (folder := tmp_path / "code").mkdir()
+    body = "    y = x\n    z = y\n    return z\n"
+    (folder / "a.py").write_text(f'def a(x):\n    """Other words.\n\n{PROBLEM}    """\n{body}')
+    (folder / "b.py").write_text(f'def b(x):\n    "Holds the text of it."\n    code = """{PROBLEM}"""\n{body}')
+    (folder / "c.py").write_text(f'def c(x):\n    "Holds nothing of it."\n{body}')
+    built = build_corpus([folder], tmp_path / "out.jsonl", BuildConfig(), [against], workers=1)
+    assert [row["name"] for row in rows_of(built.out)] == ["c"]
+    found = json.loads(built.report.read_text())["overlaps"]
+    assert [(row["source"], row["side"]) for row in found] == [("code/a.py:1", "quoted"), ("code/b.py:1", "quoted")]
+
+
 def test_rows_are_what_load_corpus_reads(folder, tmp_path):
     build_corpus([folder], tmp_path / "out.jsonl", workers=1)
     corpus = load_corpus(tmp_path / "out.jsonl", ids=(0, 4))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ra3_lab.corpus.contamination import Benchmarks, benchmark_files
+from ra3_lab.corpus.contamination import Benchmarks, benchmark_files, quoted_tokens
 from ra3_lab.corpus.files import fingerprint, walk
 from ra3_lab.corpus.functions import functions
 from ra3_lab.corpus.licences import licence_of, named, tidy
@@ -243,6 +243,33 @@ def test_every_benchmark_solution_is_found_again(known, benchmarks_dir):
         reformatted = code.replace("\r\n", "\n").replace("\n", "  # note\n", 1).replace("\t", "    ")
         tokens = code_tokens("".join(f.code for f in cut(code, docstrings=False)) or reformatted)
         assert item in {found.item for found in known.overlaps(hashes(tokens), hashes([]))}, item
+
+
+QUOTES = {
+    "docstring": ("For example:\n\n    {}", "return 1"),
+    "doctest": ("Say so.\n\n>>> {doctest}", "return 1"),
+    "string": ("Say so.", "return {whole!r}"),
+    "f-string": ("Say so.", "return f{whole!r} + f'{{x}}'"),
+    "lines": ("Say so.", "return '\\n'.join({lines!r})"),
+    "sum": ("Say so.", "return {halves[0]!r} + {halves[1]!r}"),
+    "inner docstring": ("Say so.", "def inner():\n        {whole!r}\n    return inner"),
+}
+
+
+@pytest.mark.parametrize(("docstring", "body"), QUOTES.values(), ids=QUOTES.keys())
+def test_a_solution_that_is_quoted_is_found(docstring, body, tmp_path):
+    code = "def near(a, limit):\n    for i, x in enumerate(a):\n        if abs(x - a[i - 1]) < limit:\n"
+    code += "            return True\n    return False\n"
+    (path := tmp_path / "b.jsonl").write_text(json.dumps({"task_id": 3, "text": "Quite other words.", "code": code}))
+    lines = code.splitlines()
+    body = body.format(whole=code, lines=lines, halves=(code[:50], code[50:]))
+    docstring = docstring.format(code, doctest="\n... ".join(lines))
+    looked = Benchmarks([path], 8, 0.3)
+    found = looked.overlaps(
+        hashes([]), hashes([]), hashes(quoted_tokens(docstring, ast.parse(f"def f(x):\n    {body}")))
+    )
+    assert [(o.item, o.side) for o in found] == [("3", "quoted")]
+    assert not looked.overlaps(hashes([]), hashes([]), hashes(quoted_tokens("Say so.", ast.parse("x = 'True', 'a'"))))
 
 
 def test_a_description_is_found_in_a_docstring_and_common_code_is_not(known):

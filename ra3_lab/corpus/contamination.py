@@ -2,13 +2,16 @@
 
 A benchmark item (one HumanEval or MBPP problem) is read as code (its solution, docstrings apart) and as words (its
 description). A function *overlaps* an item when at least `share` of the different n-grams of the item's code, or of its
-words, occur in the function's code, or docstring. Layout, comments and line ends make no difference; renamed variables
-do. Items of fewer than n tokens on a side cannot be looked for there and are counted as such.
+words, occur in the function's code, or docstring; or those of the item's code in what the function's docstring and
+strings quote. Layout, comments and line ends make no difference; renamed variables do. Items of fewer than n tokens on
+a side cannot be looked for there and are counted as such.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from ra3_lab.corpus.likeness import code_tokens, hashes, ngrams, word_tokens
 from ra3_lab.jsonl import numbered_items
 from ra3_lab.trace.python import syntax_tree
 
+_DOCTEST = re.compile(r"(?m)^[ \t]*(?:>>>|\.\.\.)(?: |$)")
 _KNOWN = ("humaneval/HumanEval.jsonl.gz", "mbpp/mbpp.jsonl", "mbpp/sanitized-mbpp.json")
 
 
@@ -33,7 +37,7 @@ class Overlap:
     item: str
     """Its problem, by task_id."""
     side: str
-    """'code' or 'words'."""
+    """'code', 'words', or 'quoted' for code in docstring and strings."""
     share: float
     """Share of the item's n-grams that the function has, 0 to 1."""
 
@@ -79,10 +83,12 @@ class Benchmarks:
             order = np.argsort(every, kind="stable")
             self._grams[side], self._owner[side] = every[order], owner[order]
 
-    def overlaps(self, code: np.ndarray, words: np.ndarray) -> list[Overlap]:
+    def overlaps(self, code: np.ndarray, words: np.ndarray, quoted: np.ndarray | None = None) -> list[Overlap]:
         """The items that a function with these hashed tokens overlaps, the largest share first."""
         found = []
-        for side, tokens in (("code", code), ("words", words)):
+        for name, side, tokens in (("code", "code", code), ("words", "words", words), ("quoted", "code", quoted)):
+            if tokens is None:
+                continue
             grams, owner = self._grams[side], self._owner[side]
             mine = ngrams(tokens, self.n)
             begin, end = np.searchsorted(grams, mine, "left"), np.searchsorted(grams, mine, "right")
@@ -94,8 +100,20 @@ class Benchmarks:
             for item in np.flatnonzero(counts):
                 share = counts[item] / self._sizes[side][item]
                 if share >= self.share:
-                    found.append(Overlap(*self.names[item], side, round(float(share), 3)))
+                    found.append(Overlap(*self.names[item], name, round(float(share), 3)))
         return sorted(found, key=lambda overlap: (-overlap.share, overlap.benchmark, overlap.item))
+
+
+def quoted_tokens(docstring: str, tree: ast.AST) -> list[str]:
+    """Code tokens of a docstring and of all strings in a program, one after the other, without doctests' prompts.
+
+    >>> quoted_tokens(">>> f(1)", ast.parse("lines = ['def f(x):', '    return x']"))
+    ['f', '(', '1', ')', 'def', 'f', '(', 'x', ')', ':', 'return', 'x']
+    """
+    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    strings.sort(key=lambda node: (node.lineno, node.col_offset))
+    texts = [docstring, *(str(node.value) for node in strings)]
+    return [token for text in texts for token in code_tokens(_DOCTEST.sub("", text))]
 
 
 def _solution_tokens(code: str) -> list[str]:

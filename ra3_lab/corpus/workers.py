@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ra3_lab.corpus.contamination import Benchmarks
+from ra3_lab.corpus.contamination import Benchmarks, quoted_tokens
 from ra3_lab.corpus.functions import Function, functions
 from ra3_lab.corpus.licences import licence_of
 from ra3_lab.corpus.likeness import SHINGLE, code_tokens, exact_key, hashes, ngrams, signature, word_tokens
@@ -114,13 +114,14 @@ def _admit(
         return f"more than {config.longest} characters"
     try:
         (function.code + function.docstring).encode()
-        syntax_tree(function.code)
+        tree = syntax_tree(function.code)
     except (SyntaxError, UnicodeEncodeError):
         return "does not stand alone"
     source = f"{task.file}:{function.line}"
     tokens = code_tokens(function.code)
     hashed = hashes(tokens)
-    if overlaps := benchmarks.overlaps(hashed, hashes(words)):
+    quoted = hashes(quoted_tokens(function.docstring, tree)) if benchmarks.names else None
+    if overlaps := benchmarks.overlaps(hashed, hashes(words), quoted):
         result.overlaps += [(source, (o.benchmark, o.item, o.side, o.share)) for o in overlaps]
         return "holds a benchmark problem"
     licence, where = licence_of(task.path, task.root, text[:2000])
