@@ -115,6 +115,28 @@ def test_layout_and_comments_make_no_difference_and_everything_else_does():
         assert exact_key(code_tokens(code)) != exact_key(code_tokens(other))
 
 
+F_STRINGS = [
+    *("f''", "rf'\\\\{x}'", "F'{{'", "f'{x!r:>{w}}'", "f'{d[1:2]}{(lambda: 1)()}'", "f'{x:}}}'", "f'a\\'b'"),
+    *("f'''{x\n:{w}\n} ' {y}'''", "f'\\{x}'", "f'\\N{DIGIT ONE}'", "f'{x:%H #}'", "f'{ {1: 2}[1] }'", "f'{\"}\"}'"),
+    # Python 3.12 on
+    *("f'{d['# k']}'", "f'{f'{f'{1}'}' + '}'}'", "f'{x  # ' }\n}'", "f'{x:{d['# w']}}'", "f'{'\\n'.join(a)}'"),
+    *("f'{\"'\"}'", "f'{x!r:{'>'}{w}} # '", "f'''{'''# a'''}'''", "t'{d['# k']}'"),
+]
+
+
+@pytest.mark.parametrize("text", F_STRINGS)
+def test_an_f_string_is_one_token_whatever_its_fields_hold(text):
+    code = f"x = {text} + one('y')  # f'{{\nz = f(b'') or {text}\n"
+    expected = ["x", "=", text, "+", "one", "(", "'y'", ")", "z", "=", "f", "(", "b''", ")", "or", text]
+    assert code_tokens(code) == expected
+    assert exact_key(code_tokens(code)) != exact_key(code_tokens(code.replace("one", "two")))
+
+
+@pytest.mark.parametrize("text", ["f'{x", "f'a\n", "f'{x)}'", "it's f\"{", "f'''{x:"])
+def test_an_f_string_without_an_end_hides_no_code(text):
+    assert code_tokens(f"{text}\nreturn 1")[-2:] == ["return", "1"]
+
+
 def test_similarity_is_estimated_within_its_error_and_candidates_are_found():
     rng, errors, found = random.Random(0), [], {0.9: 0, 0.3: 0}
     for share in found:

@@ -22,6 +22,10 @@ _CODE = re.compile(
     r"""|\w+|[^\w\s\\]""",
     re.DOTALL,
 )
+# Fields of f-strings, and of t-strings, may hold the quotes around them and comments (Python 3.12 on).
+_F_STRING = re.compile(r"""(?:[rR]?[fFtT]|[fFtT][rR])('''|\"\"\"|'|")""")
+_MAYBE_F_STRING = re.compile(r"(?<![^\WrR])[fFtT][rR]?['\"]")
+_CLOSES = {"(": ")", "[": "]", "{": "}"}
 _WORD = re.compile(r"\w+")
 _PRIMES = np.random.Generator(np.random.PCG64(20251)).integers(1, 2**63, (2, BANDS * ROWS), dtype=np.uint64)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -34,7 +38,52 @@ def code_tokens(code: str) -> list[str]:
     >>> code_tokens("if x:  # why\\n    y = 'a # b'\\n")
     ['if', 'x', ':', 'y', '=', "'a # b'"]
     """
-    return [token for token in _CODE.findall(code) if not token.startswith("#")]
+    if not _MAYBE_F_STRING.search(code):
+        return [token for token in _CODE.findall(code) if not token.startswith("#")]
+    tokens, at = [], 0
+    while found := _CODE.search(code, at):
+        opening, at = _F_STRING.match(code, found.start()), found.end()
+        at = (_f_string_end(code, opening.end(), opening[1]) if opening else 0) or at
+        if not found[0].startswith("#"):
+            tokens.append(code[found.start() : at])
+    return tokens
+
+
+def _f_string_end(code: str, at: int, quote: str) -> int:
+    """Where the f-string is over whose text begins at `at`; 0 where it has no end."""
+    closing = [quote]  # of what is open, the innermost last: a quote, "field", ":" for a field's format, a bracket
+    while closing and at < len(code):
+        inner = closing[-1]
+        if inner == "field" or inner in _CLOSES.values():
+            if (found := _CODE.search(code, at)) is None:
+                return 0
+            opening, token, at = _F_STRING.match(code, found.start()), found[0], found.end()
+            if opening:
+                closing.append(opening[1])
+                at = opening.end()
+            elif token in _CLOSES:
+                closing.append(_CLOSES[token])
+            elif token == ":" and inner == "field":
+                closing.append(":")
+            elif token in _CLOSES.values():
+                if token != inner.replace("field", "}"):
+                    return 0
+                closing.pop()
+        elif inner == ":" and code[at] == "}":
+            del closing[-2:]
+            at += 1
+        elif inner != ":" and code.startswith(inner, at):
+            closing.pop()
+            at += len(inner)
+        elif code[at] == "{" and (inner == ":" or code[at + 1 : at + 2] != "{"):
+            closing.append("field")
+            at += 1
+        elif code[at] == "\n" and inner in ("'", '"'):
+            return 0
+        else:  # an escaped character or doubled brace is one, but a backslash escapes no brace
+            escaped = code[at] == "\\" and code[at + 1 : at + 2] not in ("{", "}")
+            at += 2 if escaped or code.startswith("{{", at) else 1
+    return 0 if closing else at
 
 
 def word_tokens(text: str) -> list[str]:
