@@ -161,6 +161,11 @@ def test_hashes_are_those_of_every_process():
 
 # --- licences -----------------------------------------------------------------------------------------
 
+MIT = "Permission is hereby granted, free of charge"
+ISC = "Permission to use, copy, modify, and/or distribute this software"
+BSD = "Redistribution and use in source and binary forms, with or without modification, are permitted"
+AS_IS = 'THE SOFTWARE IS PROVIDED "AS IS"'
+
 
 @pytest.mark.parametrize(
     ("text", "name"),
@@ -172,6 +177,17 @@ def test_hashes_are_those_of_every_process():
         ("GNU GENERAL PUBLIC LICENSE\n   Version 3, 29 June 2007", "GPL-3.0"),
         ("A. HISTORY OF THE SOFTWARE ... PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2", "PSF-2.0"),
         ("All rights reserved.", "unrecognised"),
+        (f"BSD Zero Clause License\n\n{ISC} for any purpose with or without fee is hereby granted.\n{AS_IS}", "0BSD"),
+        (f"{ISC} for any purpose with or without fee is hereby granted.\n\n{AS_IS}", "0BSD"),
+        (f"{ISC} for any purpose with or without fee is hereby granted,\nprovided that the above {AS_IS}", "ISC"),
+        (f"{ISC} and its documentation for any purpose and without fee is hereby granted, provided", "HPND"),
+        (f"{ISC} and its documentation for any purpose, without fee, and without a written agreement", "PostgreSQL"),
+        (f"{BSD} ... 3. All advertising materials mentioning features ... 4. Neither the name of", "BSD-4-Clause"),
+        (f"MIT No Attribution\n\n{MIT}, to any person obtaining a copy", "MIT-0"),
+        (f"{MIT}, to any person ... to whom the Software is furnished to do so.\n\n{AS_IS}", "MIT-0"),
+        (f"{MIT}, to any person ... furnished to do so, subject to the following conditions: {AS_IS}", "MIT"),
+        (f"MIT License\n\n{MIT}\n{'x' * 500}\nzlib:\nMIT No Attribution\n\n{MIT}", "MIT"),
+        (f"{ISC} for any purpose ... granted, provided {AS_IS} {'x' * 300} {ISC} is hereby granted.", "ISC"),
     ],
 )
 def test_licence_texts_are_named(text, name):

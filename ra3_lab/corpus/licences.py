@@ -34,6 +34,15 @@ _TELL_TALES = (
     ("ISC", r"permission to use, copy, modify,? and(/or)? distribute"),
     ("BSD", r"redistribution and use in source and binary forms"),
 )
+# Licences that begin with another's tell-tale words: its name, what tells them apart, within how many characters, name.
+_KIN = (
+    ("MIT", r"mit no attribution|\bmit-0\b|furnished to do so\.", 450, "MIT-0"),
+    ("ISC", r"without a written agreement", 250, "PostgreSQL"),
+    ("ISC", r"distribute (and sell )?this software and its documentation", 150, "HPND"),
+    ("ISC", r"zero[- ]clause|\b0bsd\b|hereby granted\.", 150, "0BSD"),
+    ("BSD", r"all advertising materials mentioning", 1_500, "BSD-4-Clause"),
+)
+_BEFORE = 200  # characters, in which a title may stand
 _FREE_NAMES = (
     ("Apache-2.0", r"apache( software)?( license)?,?( version)?( 2(\.0)?)?( license)?"),
     ("MIT", r"(the )?mit( license)?"),
@@ -63,7 +72,10 @@ def named(text: str) -> str:
     found = [(match.start(), name) for name, pattern in _TELL_TALES if (match := re.search(pattern, words))]
     if not found:
         return UNRECOGNISED
-    name = min(found)[1]
+    at, name = min(found)
+    for first, pattern, reach, other in _KIN:
+        if first == name and re.search(pattern, words[max(0, at - _BEFORE) : at + reach]):
+            return other
     if name == "BSD":
         return "BSD-3-Clause" if "neither the name" in words or "names of its contributors" in words else "BSD-2-Clause"
     return name
