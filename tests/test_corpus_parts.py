@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ra3_lab.corpus.contamination import Benchmarks, benchmark_files, quoted_tokens
-from ra3_lab.corpus.files import fingerprint, walk
+from ra3_lab.corpus.files import fingerprint, labels, walk
 from ra3_lab.corpus.functions import functions
 from ra3_lab.corpus.licences import licence_of, named, tidy
 from ra3_lab.corpus.likeness import bands, code_tokens, exact_key, hashes, ngrams, signature, similarity, word_tokens
@@ -341,6 +341,18 @@ def test_benchmarks_of_the_same_file_name_are_told_apart(tmp_path):
 
 
 # --- files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("/a/src", "/b/src", "/c/src-2"), ["src", "src-2", "src-2-2"]),
+        (("/c/src-2", "/a/src", "/b/src", "/d/src"), ["src-2", "src", "src-3", "src-4"]),
+        (("/", "/root"), ["root", "root-2"]),
+    ],
+)
+def test_no_two_folders_have_one_name(paths, names):
+    assert labels([Path(path) for path in paths]) == names
 
 
 def test_files_come_in_an_order_of_names_and_changes_are_noticed(tmp_path):

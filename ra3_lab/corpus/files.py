@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
+from itertools import chain, count
 from pathlib import Path
 
 
@@ -42,20 +43,19 @@ def labels(paths: Sequence[Path]) -> list[str]:
     >>> labels([Path("/a/src"), Path("/b/src"), Path("/c")])
     ['src', 'src-2', 'c']
     """
-    seen: dict[str, int] = {}
-    names = []
+    names: list[str] = []
     for path in paths:
         name = path.resolve().name or "root"
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        numbered = (f"{name}-{number}" for number in count(2))
+        names.append(next(label for label in chain([name], numbered) if label not in names))
     return names
 
 
 def fingerprint(folders: Sequence[Path], exclude: Sequence[str] = ()) -> tuple[int, str]:
     """Number of files, and a hash of their names, sizes and times: what a build must find unchanged to go on."""
-    digest, count = hashlib.sha256(), 0
+    digest, files = hashlib.sha256(), 0
     for which, inside, entry in walk(folders, exclude):
         seen = entry.stat()
         digest.update(f"{which}\0{inside}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        count += 1
-    return count, digest.hexdigest()
+        files += 1
+    return files, digest.hexdigest()
