@@ -6,6 +6,7 @@ import ast
 import gzip
 import json
 import random
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_decorators_async_classes_and_branches():
     assert found[0].code == "".join(code.splitlines(keepends=True)[:7])
     assert found[1].code == "@staticmethod\ndef g(): return 1; x = 2  # why\n"
     assert [f.stub for f in found] == [False, False, False, False, True]
+
+
+def test_functions_in_match_and_except_star():
+    code = "match x:\n    case 1:\n        def f(): return 1\n"
+    code += "    case _:\n        class A:\n            def g(self): return 2\n"
+    assert [(f.name, f.code) for f in cut(code)] == [
+        ("f", "def f(): return 1\n"),
+        ("A.g", "def g(self): return 2\n"),
+    ]
+    if sys.version_info >= (3, 11):
+        code = "try:\n    def f(): return 1\nexcept* E:\n    def g(): return 2\nfinally:\n    def h(): return 3\n"
+        assert [f.name for f in cut(code)] == ["f", "g", "h"]
 
 
 def test_strings_keep_their_text_whatever_moves():

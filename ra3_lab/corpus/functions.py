@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from ra3_lab.trace.python import physical_lines
 
 _MARGIN = re.compile(r"[ \t\f]*")
+_BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.ExceptHandler, ast.Match, ast.match_case)
+_BLOCKS += (getattr(ast, "TryStar", ast.Try),)  # Python 3.11 on
 # Without any of these no string token can span lines.
 _LONG_STRING = re.compile(r"'''|\"\"\"|\\\n" + (r"|\b\w?[fFtT]\w?['\"]" if sys.version_info >= (3, 12) else ""))
 
@@ -78,7 +80,7 @@ def _definitions(node: ast.AST, outer: str) -> Iterator[tuple[str, ast.FunctionD
             yield outer + child.name, child
         elif isinstance(child, ast.ClassDef):
             yield from _definitions(child, f"{outer}{child.name}.")
-        elif isinstance(child, (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.ExceptHandler)):
+        elif isinstance(child, _BLOCKS):
             yield from _definitions(child, outer)
 
 
