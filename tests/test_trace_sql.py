@@ -32,6 +32,7 @@ QUERIES = [
     "CREATE TABLE t (\n  a INT, -- first\n\n  b TEXT\n);\n\nINSERT INTO t VALUES\n  (1, 'x'),\n  (2, 'y');\n",
     "SELECT a\nFROM t\nWHERE b IN (1,\n  2)\n  AND c = 1\nLIMIT 5\n",
 ]
+EMPTY = [";\nSELECT 1\n", "SELECT 1;\n;\n-- own\n;\nSELECT 2;\n", "SELECT 1\n;\n/* c */ ;\n"]
 
 
 def check_round_trip(data: bytes, seed: int) -> Trace:
@@ -50,6 +51,13 @@ def check_round_trip(data: bytes, seed: int) -> Trace:
 def test_round_trip(query):
     assert check_round_trip(query.encode(), 0).thought_lines
     assert check_round_trip(query.replace("\n", "\r\n").rstrip().encode(), 1).thought_lines
+
+
+@pytest.mark.parametrize("query", EMPTY)
+def test_a_comment_before_an_empty_statement_changes_no_program(query):
+    for seed in range(5):
+        check_round_trip(query.encode(), seed)
+    assert SQL.same_program(query, query.replace(";", "-- c\n;")) and not SQL.same_program(query, "SELECT 3")
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,6 +14,7 @@ from typing import Any
 try:
     import sqlglot
     from sqlglot.errors import ParseError, SqlglotError
+    from sqlglot.expressions import Semicolon
 except ImportError as error:
     raise ImportError('SQL needs sqlglot: pip install "ra3-lab[languages]".') from error
 
@@ -107,6 +108,8 @@ def _tokens(code: str) -> list[Any]:
 
 def _statements(code: str) -> list[Any]:
     try:
-        return [statement for statement in sqlglot.parse(code) if statement is not None]
+        parsed = sqlglot.parse(code)
     except SqlglotError as error:
         raise _syntax_error(error) from error
+    # An empty statement is None, or with a comment before it a Semicolon.
+    return [statement for statement in parsed if statement is not None and not isinstance(statement, Semicolon)]
