@@ -13,7 +13,7 @@ from ra3_lab.commands.midtrain import _read
 from ra3_lab.corpus import load_corpus, trace_of_code
 from ra3_lab.corpus.holdout import hold_out
 from ra3_lab.pretrain.corpus import stdlib_functions
-from ra3_lab.trace import Trace, annotate, split_logical_lines, strip
+from ra3_lab.trace import Trace, annotate, read_source, split_logical_lines, strip
 
 
 def test_a_logical_line_keeps_strings_brackets_and_backslashes_whole():
@@ -130,6 +130,18 @@ def test_a_folder_of_another_language(tmp_path):
 def test_a_header_stays_above_the_prompt():
     trace = trace_of_code("#!/usr/bin/env python\nx = 1\n", "Say 1.")
     assert trace.text == '#!/usr/bin/env python\n"""Say 1."""\nx = 1\n' and trace.lines == ("x = 1\n",)
+
+
+@pytest.mark.parametrize("header", ["", "#!/usr/bin/env python\n", "# coding: utf-8\n"])
+def test_a_description_above_code_compiles(header):
+    future = "from __future__ import annotations\nx = 1\n"
+    for code in (future, "'''Mine.'''\nx = 1\n", "'''Mine.'''\n" + future, "# c\n\n'''Mine.'''  # c\n" + future):
+        for prompt in ("Say 1.", "Say\n\ncoding: latin-1\n!x", "a\0\rb = 2\r\n# -*- coding=x", "Say '''it\"\"\" \\"):
+            trace = trace_of_code(header + code, prompt)
+            compile(trace.code, "x", "exec")
+            assert trace.code.startswith(header) and "".join(trace.lines) == code
+            assert ("Say" if prompt.startswith("Say") else "b = 2") in trace.prompt
+            assert read_source(trace.code.encode(), "x.py").trace.code == trace.code
 
 
 def test_trace_says_what_is_wrong_with_it():

@@ -64,7 +64,7 @@ def trace_of_code(code: str, prompt: str = "", trace_id: str = "", language: Lan
     if header == code:
         header = ""
     lines = tuple(language.split_logical_lines(code[len(header) :]))
-    return Trace(header + (language.describe(prompt) if prompt else ""), lines, (), trace_id, language.marker)
+    return Trace(header + (language.describe(prompt, code) if prompt else ""), lines, (), trace_id, language.marker)
 
 
 def origin_of(row: dict[str, Any], name: str) -> str:

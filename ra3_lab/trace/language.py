@@ -54,8 +54,8 @@ class Language(Protocol):
         """Whether two texts differ in comments and layout only."""
         ...
 
-    def describe(self, text: str) -> str:
-        """A task's description as something that may stand above a program: a docstring, a comment."""
+    def describe(self, text: str, code: str = "") -> str:
+        """A task's description as something that may stand above `code`: a docstring, a comment."""
         ...
 
 

@@ -16,6 +16,8 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+", re.ASCII)
 _BLANK = re.compile(r"^[ \t\f]*(?:#[^\r\n]*)?[\r\n]*$")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+_COOKIE_WORD = re.compile(r"coding([:=])")
+_COMMENTED = {"\0": "\\x00", "\r": "\\r"}
 _WORDS = {"\\": "\\\\", '"': '\\"', "\0": "\\x00", "\r": "\\r"}
 
 
@@ -83,9 +85,17 @@ class _Python:
         """Whether the syntax trees are equal, positions left out."""
         return same_tree(syntax_tree(one), syntax_tree(other))
 
-    def describe(self, text: str) -> str:
-        """A docstring that holds the text, escaped only where a plain one would not be valid."""
+    def describe(self, text: str, code: str = "") -> str:
+        """A docstring that holds the text, escaped only where a plain one would not be valid; a comment where the code
+        has a docstring that imports from __future__ follow, which may stand after one docstring only.
+
+        >>> PYTHON.describe("Say.\\ncoding: x", "'''Mine.'''\\nfrom __future__ import annotations\\n")
+        '# Say.\\n# coding : x\\n'
+        """
         text = text.strip()
+        if "__future__" in code and _docstring_before_future(syntax_tree(code)):
+            text = _COOKIE_WORD.sub(r"coding \1", "".join(_COMMENTED.get(letter, letter) for letter in text))
+            return "".join(f"# {line}".rstrip() + "\n" for line in text.split("\n"))
         plain = '"""' + text.replace('"""', "'''") + '"""\n'
         try:
             with warnings.catch_warnings():
@@ -125,6 +135,11 @@ def syntax_tree(code: str | bytes) -> ast.Module:
         raise
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise _syntax_error(str(error) or f"too deeply nested ({type(error).__name__})", 0) from error
+
+
+def _docstring_before_future(tree: ast.Module) -> bool:
+    second = tree.body[1] if len(tree.body) > 1 else None
+    return isinstance(second, ast.ImportFrom) and second.module == "__future__" and ast.get_docstring(tree) is not None
 
 
 def same_tree(one: ast.AST, other: ast.AST) -> bool:

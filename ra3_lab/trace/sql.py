@@ -66,7 +66,7 @@ class _Sql:
         """Whether both parse to the same statements, comments left out."""
         return _statements(one) == _statements(other)
 
-    def describe(self, text: str) -> str:
+    def describe(self, text: str, code: str = "") -> str:
         """A block comment."""
         return "/* " + text.strip().replace("*/", "* /").replace("/*", "/ *") + " */\n"
 
