@@ -13,7 +13,7 @@ from ra3_lab.commands.midtrain import _read
 from ra3_lab.corpus import load_corpus, trace_of_code
 from ra3_lab.corpus.holdout import hold_out
 from ra3_lab.pretrain.corpus import stdlib_functions
-from ra3_lab.trace import Trace, annotate, read_source, split_logical_lines, strip
+from ra3_lab.trace import Refused, Trace, annotate, read_source, split_logical_lines, strip
 
 
 def test_a_logical_line_keeps_strings_brackets_and_backslashes_whole():
@@ -142,6 +142,19 @@ def test_a_description_above_code_compiles(header):
             assert trace.code.startswith(header) and "".join(trace.lines) == code
             assert ("Say" if prompt.startswith("Say") else "b = 2") in trace.prompt
             assert read_source(trace.code.encode(), "x.py").trace.code == trace.code
+
+
+def test_half_a_unicode_character_is_refused_with_the_reason(tmp_path):
+    path = tmp_path / "code.jsonl"
+    rows = [{"text": "One\nand \ud800.", "code": "x = 1\n"}, {"text": "Two.", "code": "x = 2\n"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = load_corpus(path)
+    assert [trace.prompt for trace in corpus.traces] == ['"""Two."""\n']
+    assert [str(r) for r in corpus.refusals] == [
+        "code.jsonl:1:2: half a Unicode character ('\\ud800' in the description)"
+    ]
+    with pytest.raises(Refused, match="in the description"):
+        trace_of_code("x = 1\n", "\udc00", "a.py")
 
 
 def test_trace_says_what_is_wrong_with_it():

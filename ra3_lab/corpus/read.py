@@ -52,12 +52,19 @@ def trace_of_code(code: str, prompt: str = "", trace_id: str = "", language: Lan
     """A trace of source code, `prompt` above it as a docstring (Python) or comment.
 
     A missing last newline is added; a shebang or coding cookie goes to the top of the trace's prompt. Raises
-    SyntaxError, with its line, where the code does not parse, and ValueError where there is none.
+    SyntaxError, with its line, where the code does not parse, Refused for half a Unicode character, which no file can
+    hold, and ValueError where there is no code.
 
     >>> trace_of_code("x = 1\\ny = [\\n  2]", "Two numbers.").prompt
     '\"\"\"Two numbers.\"\"\"\\n'
     """
     language.check(code)
+    for part, text in (("description", prompt), ("code", code)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = f"{text[error.start]!r} in the {part}"
+            raise Refused(trace_id, text.count("\n", 0, error.start) + 1, "half a Unicode character", half) from error
     if not code.endswith("\n"):
         code += "\n"
     header = language.header(code)
