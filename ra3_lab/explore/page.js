@@ -6,13 +6,17 @@ const plot = document.getElementById("figure"), missing = document.getElementByI
 const axes = Object.fromEntries(data.axes.map((axis) => [axis.name, axis]));
 const clicks = { ...data.clicks };
 
+// As the drawing functions have it: a number past the last one that there is to click is the last.
+function there(name, value) {
+  const last = [...head.querySelectorAll(`[data-set^="${CSS.escape(name)}="]`)].at(-1)?.dataset.set.slice(name.length + 1);
+  return Number(value) > Number(last) ? last : value;
+}
+
 function show() {
   const view = data.views[data.axes.reduce((sum, axis) => sum * axis.values.length + axis.at, 0)];
   fill(head, view.head);
   fill(tail, view.tail);
-  for (const [name, value] of Object.entries(clicks)) {
-    if (!axes[name] && head.querySelector(`[data-set="${CSS.escape(name)}=${CSS.escape(value)}"]`)) choose(head, name, value);
-  }
+  for (const [name, value] of Object.entries(clicks)) if (!axes[name]) choose(head, name, there(name, value));
   plot.hidden = !view.figure;
   if (view.figure) {
     plot.setAttribute("aria-label", head.querySelector(".finding").textContent);

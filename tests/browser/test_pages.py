@@ -1,12 +1,15 @@
 """Exported explorers, opened as files with the network off: they work, they are accessible, they are looked at."""
 
 import json
+import re
 
 import pytest
 from plotly.offline import get_plotlyjs
 
+from ra3_lab.explore.abstractions import draw_map
 from ra3_lab.explore.display import static_figure
 from ra3_lab.explore.gallery import GALLERY
+from ra3_lab.records import load_record
 
 from .conftest import SIZES, SLOW, serious_violations
 
@@ -79,6 +82,37 @@ def test_dragging_the_slider_and_clicking_a_line_change_the_timeline(open_page):
     page.keyboard.press("End")
     page.wait_for_function("document.querySelector('#head .finding').textContent.includes('the trained model')")
     assert page.is_visible('[data-when="line=2"]')
+
+
+def opened_details(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('#head .detail')].filter(x => !x.hidden).map(x => x.dataset.when)"
+    )
+
+
+def test_a_line_past_the_end_of_the_next_program_is_its_last_as_in_the_widget(open_page):
+    page = open_page("timeline")
+    programs = load_record("em")["programs"][:8]
+    lengths = [len(program["lines"]) for program in programs]
+    long, short = lengths.index(max(lengths)), lengths.index(min(lengths))
+    page.select_option("#control-program", str(long))
+    page.click(f'[data-set="line={lengths[long] - 1}"]')
+    page.select_option("#control-program", str(short))
+    assert opened_details(page) == [f"line={lengths[short] - 1}"]
+    page.select_option("#control-program", str(long))
+    assert opened_details(page) == [f"line={lengths[long] - 1}"], "the choice is kept"
+
+
+def test_a_kind_that_a_look_lacks_opens_nothing_as_in_the_widget(open_page):
+    page = open_page("map")
+    kind = "clip at N"
+    assert not re.search(r'data-when="[^"]*">', draw_map(load_record("em"), 0, kind).body)
+    page.click(f'[data-set="kind={kind}"]')
+    assert opened_details(page) == [f"kind={kind}"]
+    page.focus("#control-look")
+    page.keyboard.press("Home")
+    page.wait_for_function("document.querySelector('#head .finding').textContent.includes('update 0')")
+    assert opened_details(page) == []
 
 
 def test_arrow_keys_walk_through_the_lines(open_page):
