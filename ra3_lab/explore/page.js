@@ -30,13 +30,17 @@ function show() {
   }
 }
 
-document.querySelector(".controls")?.addEventListener("submit", (event) => event.preventDefault());
-for (const input of inputs) {
-  input.addEventListener("input", () => {
-    axes[input.dataset.axis].at = Number(input.value);
-    show();
-  });
+function read() {
+  for (const input of inputs) axes[input.dataset.axis].at = Number(input.value);
+  show();
 }
+
+document.querySelector(".controls")?.addEventListener("submit", (event) => event.preventDefault());
+for (const input of inputs) input.addEventListener("input", read);
+// Back and reload put fields where the reader had left them, after this has run: the drawing follows.
+addEventListener("pageshow", () => {
+  if (inputs.some((input) => axes[input.dataset.axis].at !== Number(input.value))) read();
+});
 wire(head, (name, value) => {
   clicks[name] = value;
   if (!axes[name]) return;

@@ -8,7 +8,10 @@ from plotly.offline import get_plotlyjs
 
 from ra3_lab.explore.abstractions import draw_map
 from ra3_lab.explore.display import static_figure
+from ra3_lab.explore.explorer import Control, Explorer
+from ra3_lab.explore.findings import Twin
 from ra3_lab.explore.gallery import GALLERY
+from ra3_lab.explore.view import View
 from ra3_lab.records import load_record
 
 from .conftest import SIZES, SLOW, serious_violations
@@ -113,6 +116,50 @@ def test_a_kind_that_a_look_lacks_opens_nothing_as_in_the_widget(open_page):
     page.keyboard.press("Home")
     page.wait_for_function("document.querySelector('#head .finding').textContent.includes('update 0')")
     assert opened_details(page) == []
+
+
+SHOWN = """() => [document.querySelector('.finding').textContent, document.querySelector('output').textContent,
+    document.querySelector('select').value, document.querySelector('#missing').textContent]"""
+
+
+@pytest.fixture
+def plain_page(browser, tmp_path):
+    """A page without a figure: a slider, a choice, and a click that the page has two of four values of."""
+
+    def draw(n, line, size):
+        buttons = [
+            f'<button data-set="line={t}" aria-pressed="{str(t == line).lower()}">{t}</button>' for t in range(4)
+        ]
+        return View(Twin(f"{n} {line} {size}", "", (), ()), "".join(buttons))
+
+    controls = (
+        Control("n", "N", (0, 1, 2, 3), 0),
+        Control("line", "Line", (0, 1, 2, 3), 0, "click", exported=(0, 1)),
+        Control("size", "Size", ("a", "b", "c"), "a", "choice"),
+    )
+    path = Explorer("e", "E", "", controls, draw).save(tmp_path / "page.html")
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.set_default_timeout(SLOW)
+    page.goto(path.as_uri())
+    yield page
+    context.close()
+
+
+def test_controls_and_drawing_agree_after_back_and_reload(plain_page):
+    page = plain_page
+    page.focus("#control-n")
+    page.keyboard.press("End")
+    page.select_option("select", "1")
+    assert page.evaluate(SHOWN) == ["3 0 b", "3", "1", ""]
+    for move in (lambda: (page.goto("about:blank"), page.go_back()), page.reload):
+        move()
+        page.wait_for_function("document.readyState === 'complete'")
+        page.wait_for_timeout(300)  # fields are put back after the scripts have run
+        finding, reading, size, _ = page.evaluate(SHOWN)
+        n = page.input_value("#control-n")
+        assert (finding, reading) == (f"{n} 0 {'abc'[int(size)]}", n)
+        assert page.get_attribute("#control-n", "aria-valuetext") == n
 
 
 def test_arrow_keys_walk_through_the_lines(open_page):
