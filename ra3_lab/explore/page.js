@@ -32,6 +32,7 @@ function show() {
 
 function read() {
   for (const input of inputs) axes[input.dataset.axis].at = Number(input.value);
+  missing.textContent = "";
   show();
 }
 

@@ -162,6 +162,18 @@ def test_controls_and_drawing_agree_after_back_and_reload(plain_page):
         assert page.get_attribute("#control-n", "aria-valuetext") == n
 
 
+def test_that_a_view_is_missing_is_said_until_another_is_shown(plain_page):
+    page = plain_page
+    page.click('[data-set="line=3"]')
+    assert "holds no view" in page.evaluate(SHOWN)[3]
+    page.focus("#control-n")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(SHOWN) == ["1 0 a", "1", "0", ""]
+    page.click('[data-set="line=3"]')
+    page.click('[data-set="line=1"]')
+    assert page.evaluate(SHOWN) == ["1 1 a", "1", "0", ""]
+
+
 def test_arrow_keys_walk_through_the_lines(open_page):
     page = open_page("timeline")
     page.focus('[data-set="line=0"]')
