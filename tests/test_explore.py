@@ -333,6 +333,35 @@ def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
         read_records(tmp_path)
 
 
+def validated(*seeds: dict[str, float]) -> list[dict]:
+    """A record a seed: arm -> score at the second of two looks, 0 at the first."""
+    return [
+        {
+            "validation": {
+                arm: [{"update": 0, "score": 0.0}, {"update": 10, "score": score}] for arm, score in arms.items()
+            }
+        }
+        for arms in seeds
+    ]
+
+
+def test_intervals_of_pass_rates_end_where_rates_do():
+    view = run_comparison(
+        validated({"ra3": 0.0, "ntp": 0.9}, {"ra3": 0.0, "ntp": 1.0}, {"ra3": 0.3, "ntp": 1.0})
+    ).view()
+    assert {row[0]: row[3] for row in view.twin.rows} == {"RA3": "0.000 to 0.530", "NTP": "0.823 to 1.000"}
+    assert all(0 <= y <= 1 for trace in view.figure.data for y in trace.y)
+    nats = run_comparison(validated({"ra3": -2.0}, {"ra3": -3.0})).view()
+    assert nats.twin.rows[0][3] == "−8.853 to 3.853", "a score of one's own is no rate"
+
+
+def test_arms_with_fewer_seeds_are_named():
+    even = run_comparison(validated({"ra3": 0.1, "ntp": 0.2}, {"ra3": 0.2, "ntp": 0.2})).view()
+    assert "over 2 seeds (Student's t). " in even.twin.text + " "
+    odd = run_comparison(validated({"ra3": 0.1, "ntp": 0.2}, {"ra3": 0.2})).view()
+    assert "over 2 seeds (Student's t; NTP has 1)." in odd.twin.text
+
+
 def test_many_arms_are_told_apart_and_few_are_named():
     arms = ["ra3", *(f"arm {n}" for n in range(30))]
     found = styles(arms)

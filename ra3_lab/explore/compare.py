@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import plotly.graph_objects as go
 
 from ra3_lab.explore.explorer import Control, Explorer
 from ra3_lab.explore.figures import dress, styles
-from ra3_lab.explore.findings import MISSING, Twin, arm_label, curves, ending, in_order, is_number, number, thin
+from ra3_lab.explore.findings import MISSING, Twin, arm_label, curves, ending, in_order, is_number, join, number, thin
 from ra3_lab.explore.view import View
-from ra3_lab.rlvr.curves import over_seeds
+from ra3_lab.rlvr.curves import Estimate, over_seeds, rate_over_seeds
 
 MEASURES = {
     "mstep": ("loss", "M-step loss", "nats per token", -1),
@@ -63,7 +63,10 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
     """One measure of all arms."""
     key, name, unit, sign = MEASURES[measure]
     by_arm = _by_arm(records, measure, key)
-    ends = {arm: over_seeds([ending(points) for points in runs]) for arm, runs in by_arm.items()}
+    scores = [value for runs in by_arm.values() for points in runs for _, value in points]
+    rates = measure == "validation" and all(0 <= value <= 1 for value in scores)  # one's own `validate` may score else
+    estimate = rate_over_seeds if rates else over_seeds
+    ends = {arm: estimate([ending(points) for points in runs]) for arm, runs in by_arm.items()}
     best, *rest = sorted(ends, key=lambda arm: -sign * ends[arm].mean)
     others = [f"{arm_label(arm)} {number(ends[arm].mean, 3)}" for arm in rest]
     if len(others) > NAMED:
@@ -72,8 +75,10 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
     title = title[0].upper() + title[1:] + (f" ({', '.join(others)})" if others else "")
     seeds = max(len(runs) for runs in by_arm.values())
     text = f"In {unit}, {'higher' if sign > 0 else 'lower'} is better. "
+    fewer = [f"{arm_label(arm)} has {len(runs)}" for arm, runs in by_arm.items() if len(runs) < seeds]
     text += (
-        f"Bands and intervals are 95 % intervals of the mean over {seeds} seeds (Student's t). "
+        f"Bands and intervals are 95 % intervals of the mean over {seeds} seeds (Student's t"
+        f"{'; ' + join(fewer) if fewer else ''}). "
         if seeds > 1
         else "One seed: no band, and differences may be luck. "
     )
@@ -98,7 +103,9 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
             )
         )
     columns = ("arm", "seeds", f"{name}, last tenth", "95 % interval", "updates", "tokens (millions)", "seconds")
-    drawn = _figure(by_arm, unit, window if measure == "mstep" else 1)  # looks at validation are few: each is shown
+    drawn = _figure(
+        by_arm, unit, window if measure == "mstep" else 1, estimate
+    )  # looks at validation are few: each is shown
     return View(Twin(title, text.strip(), columns, tuple(rows)), figure=drawn)
 
 
@@ -111,14 +118,19 @@ def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dic
     return {arm: found[arm] for arm in in_order(found)}
 
 
-def _figure(by_arm: Mapping[str, list[list[tuple[float, float]]]], unit: str, window: int) -> go.Figure:
+def _figure(
+    by_arm: Mapping[str, list[list[tuple[float, float]]]],
+    unit: str,
+    window: int,
+    estimate: Callable[[Sequence[float]], Estimate],
+) -> go.Figure:
     """Mean curves, and bands where there are several seeds."""
     figure, look = go.Figure(), styles(by_arm)
     for arm, runs in by_arm.items():
         color, marker, dash = look[arm]
         smooth = [dict(_smoothed(points, window)) for points in runs]
         shared = sorted(set.intersection(*(set(one) for one in smooth)))
-        bands = [(x, over_seeds([one[x] for one in smooth])) for x in thin(shared, 120)]
+        bands = [(x, estimate([one[x] for one in smooth])) for x in thin(shared, 120)]
         if all(is_number(band.low) for _, band in bands):
             figure.add_trace(
                 go.Scatter(
