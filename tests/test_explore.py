@@ -362,6 +362,13 @@ def test_arms_with_fewer_seeds_are_named():
     assert "over 2 seeds (Student's t; NTP has 1)." in odd.twin.text
 
 
+def test_updates_of_both_steps_are_counted_with_and_without_a_summary(shipped):
+    counted = {row["arm"]: row["E- and M-step updates"] for row in run_comparison([shipped]).table()}
+    assert counted == {"NTP": "60", "RA3": "60"}, "RA3: 20 of the E-step, 40 of the M-step"
+    assert {row["arm"]: row["E- and M-step updates"] for row in run_comparison(made_seeds()).table()}["RA3"] == "10"
+    assert run_comparison([shipped]).view().figure.layout.xaxis.title.text == "M-step updates"
+
+
 def test_many_arms_are_told_apart_and_few_are_named():
     arms = ["ra3", *(f"arm {n}" for n in range(30))]
     found = styles(arms)

@@ -1,6 +1,7 @@
 """Run comparison: the arms' learning curves with bands over seeds, the table of where they end, and what each cost.
 
-Takes records of runs (`ra3-lab demo`, `study`, `record`), one or several seeds; arms are compared at equal updates.
+Takes records of runs (`ra3-lab demo`, `study`, `record`), one or several seeds. Curves go over the M-step's updates;
+the table counts those of both steps, which are equal for the arms of a demo.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def run_comparison(records: Sequence[Mapping[str, Any]]) -> Explorer:
     return Explorer(
         "comparison",
         "Run comparison",
-        "The arms at equal updates: curves with a band over seeds, where they end, and what they cost. Smoothing "
-        "averages the loss "
-        "over the last updates; the table takes the last tenth.",
+        "The arms' curves with a band over seeds, where they end, and what they cost. Smoothing averages the loss over "
+        "the last updates; the table takes the last tenth.",
         (
             Control(
                 "measure", "Measure", tuple(measures), measures[0], "choice", tuple(MEASURES[m][1] for m in measures)
@@ -90,7 +90,8 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
         interval = f"{number(low, 3)} to {number(high, 3)}" if is_number(low) else MISSING
         cost = [(record.get("summary") or {}).get("arms", {}).get(arm, {}) for record in records]
         known = {k: [row[k] for row in cost if is_number(row.get(k))] for k in ("updates", "tokens", "seconds")}
-        updates = known["updates"] or [runs[0][-1][0]]
+        updates = known["updates"] or [_updates(record, arm, measure, key) for record in records]
+        updates = [count for count in updates if count]
         rows.append(
             (
                 arm_label(arm),
@@ -102,11 +103,25 @@ def draw_runs(records: Sequence[Mapping[str, Any]], measure: str, window: int) -
                 number(sum(known["seconds"]) / len(known["seconds"]), 0) if known["seconds"] else MISSING,
             )
         )
-    columns = ("arm", "seeds", f"{name}, last tenth", "95 % interval", "updates", "tokens (millions)", "seconds")
+    columns = (
+        "arm",
+        "seeds",
+        f"{name}, last tenth",
+        "95 % interval",
+        "E- and M-step updates",
+        "tokens (millions)",
+        "seconds",
+    )
     drawn = _figure(
         by_arm, unit, window if measure == "mstep" else 1, estimate
     )  # looks at validation are few: each is shown
     return View(Twin(title, text.strip(), columns, tuple(rows)), figure=drawn)
+
+
+def _updates(record: Mapping[str, Any], arm: str, section: str, key: str) -> float:
+    """Updates of both steps where no summary has them: up to the arm's last point, and RA3's E-step; 0 without one."""
+    points = curves(record, section, key).get(arm)
+    return points[-1][0] + (len(record.get("estep") or ()) if arm == "ra3" else 0) if points else 0
 
 
 def _by_arm(records: Sequence[Mapping[str, Any]], section: str, key: str) -> dict[str, list[list[tuple[float, float]]]]:
@@ -158,7 +173,7 @@ def _figure(
                 hovertemplate="%{y:.3f}",
             )
         )
-    figure.update_xaxes(title="updates")
+    figure.update_xaxes(title="M-step updates")
     figure.update_yaxes(title=unit)  # the finding names the measure
     return dress(figure, "", 380)
 
