@@ -333,6 +333,20 @@ def test_comparison_has_bands_over_seeds_and_the_cost(tmp_path):
         read_records(tmp_path)
 
 
+def test_the_editor_goes_where_a_thought_is_offered(tiny_thinker, small_tokenizer):
+    commented = Trace("", ("x = 1\n", "# the expert's own\n", "y = x\n"), (None, None, " z done"), "commented")
+    thinking = Trace("", ("x = 1\n", "y = x\n"), (None, " z done"), "thinking")
+    comments = Trace("", ("# nothing\n", "# else\n"), (), "comments")
+    explorer = editor.counterfactual_editor(
+        editor.Workbench(tiny_thinker, small_tokenizer, (thinking, commented, comments))
+    )
+    assert explorer.to_html(), "line 2 has a thought in the first program and is a comment in the second"
+    pressed = re.findall(r'data-set="line=(\d)" aria-pressed="true"', explorer.view(program=1, line=1).body)
+    assert pressed == ["2"] and "before line 3" in explorer.view(program=1, line=1).twin.text
+    nowhere = explorer.view(program=2)
+    assert nowhere.twin.title == "No line of comments takes a thought" and "data-set" not in nowhere.body
+
+
 def validated(*seeds: dict[str, float]) -> list[dict]:
     """A record a seed: arm -> score at the second of two looks, 0 at the first."""
     return [

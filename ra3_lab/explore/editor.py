@@ -99,7 +99,8 @@ def counterfactual_editor(bench: Workbench, exported: int = 3) -> Explorer:
         return seen[key]
 
     def rate(program: int, line: int, text: str) -> View:
-        return draw_rates(bench, program, min(line, len(traces[program].lines) - 1), text)
+        place = nearest_offered(traces[program], line)
+        return nowhere(traces[program]) if place is None else draw_rates(bench, program, place, text)
 
     return Explorer(
         "editor",
@@ -127,12 +128,31 @@ def counterfactual_editor(bench: Workbench, exported: int = 3) -> Explorer:
 
 
 def draw_editor(bench: Workbench, program: int, line: int, text: str) -> View:
-    """The comparison at this line, above it the program to click in."""
+    """The comparison at this line, or the nearest one where a thought is offered; above it the program to click in."""
     trace = bench.traces[program]
-    line = min(line, len(trace.lines) - 1)
-    comparison = score_thoughts(bench.model, bench.tokenizer, trace, line, bench.thoughts(program, line, text))
+    place = nearest_offered(trace, line)
+    if place is None:
+        return replace(nowhere(trace), body=_listing(trace, -1, (0, 0)))
+    comparison = score_thoughts(bench.model, bench.tokenizer, trace, place, bench.thoughts(program, place, text))
     view = draw_comparison(comparison)
-    return replace(view, body=_listing(trace, line, comparison.window))
+    return replace(view, body=_listing(trace, place, comparison.window))
+
+
+def nearest_offered(trace: Trace, line: int) -> int | None:
+    """The line nearest to this one before which a thought may stand, of two the later; None where there is none.
+
+    >>> nearest_offered(Trace("", ("x = 1\\n", "# the expert's own\\n", "y = 2\\n")), 1)
+    2
+    """
+    return min(
+        (t for t, offered in enumerate(trace.offered) if offered), key=lambda t: (abs(t - line), -t), default=None
+    )
+
+
+def nowhere(trace: Trace) -> View:
+    """Said of a program in which no thought can be tried."""
+    text = "Each of its lines is a comment of the expert's that stands flush left: no thought is offered before those."
+    return View(Twin(f"No line of {trace.trace_id or 'this program'} takes a thought", text, (), ()))
 
 
 def draw_rates(bench: Workbench, program: int, line: int, text: str, samples: int = SAMPLES, seed: int = 0) -> View:
