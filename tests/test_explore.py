@@ -7,9 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from ra3_lab.evaluate.latents import true_trace
-from ra3_lab.explore import editor, labs
+from ra3_lab.explore import editor, labs, rollouts
 from ra3_lab.explore.abstractions import abstraction_map, kind_of, kinds, occurrences
 from ra3_lab.explore.compare import read_records, run_comparison
 from ra3_lab.explore.counterfactual import draw_comparison
@@ -23,6 +24,7 @@ from ra3_lab.explore.session import start
 from ra3_lab.explore.timeline import latent_timeline
 from ra3_lab.explore.variants import Comparison, Variant
 from ra3_lab.explore.view import View
+from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.records import load_record, run_record
 from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory.closed_forms import renewal_cost
@@ -345,6 +347,39 @@ def test_the_editor_goes_where_a_thought_is_offered(tiny_thinker, small_tokenize
     assert pressed == ["2"] and "before line 3" in explorer.view(program=1, line=1).twin.text
     nowhere = explorer.view(program=2)
     assert nowhere.twin.title == "No line of comments takes a thought" and "data-set" not in nowhere.body
+
+
+def drawn_group(monkeypatch, model, tokenizer, returns=None, **settings) -> View:
+    """A group of three, with these returns at the first line where given."""
+    estep = EStep(model, model, tokenizer, EStepConfig(group=3, **settings), seed=0, precision="fp32")
+    if returns:
+        monkeypatch.setattr(rollouts, "group_returns", lambda *_: torch.tensor(returns)[:, None])
+    return rollouts.draw_group(estep, Trace("", ("x = 1\n", "y = x\n")))
+
+
+@pytest.mark.parametrize(
+    ("returns", "title"),
+    [
+        ([-5.0, -5.0, -5.0], "All 3 latent sequences of one program earn the same: −5.00 nats"),
+        ([-5.0, -6.0, -5.0], "Of 3 latent sequences of one program, numbers 1 and 3 earn most: −5.00 nats"),
+        ([-5.0, -4.0, -5.0], "Of 3 latent sequences of one program, number 2 earns most: −4.00 nats"),
+    ],
+)
+def test_of_a_group_all_that_earn_most_are_named(returns, title, monkeypatch, tiny_thinker, small_tokenizer):
+    assert drawn_group(monkeypatch, tiny_thinker, small_tokenizer, returns).twin.title == title
+
+
+def test_a_groups_return_is_told_with_the_settings_in_force(monkeypatch, tiny_thinker, small_tokenizer):
+    settings = {"discount": 0.5, "horizon": 1, "kl": 0.1}
+    text = drawn_group(monkeypatch, tiny_thinker, small_tokenizer, **settings).twin.text
+    assert (
+        "log-likelihood of its lines, each −10.00 nats at least (floor), minus 0.10 nats a thought and 1.00 more for "
+        "an empty or cut one (penalty); only the first line counts (horizon); a line counts 0.5 times as much as the "
+        "one before it (discount); without the E-step's kl." in text
+    )
+    masked = drawn_group(monkeypatch, tiny_thinker, small_tokenizer, cost=math.inf, floor=None)
+    assert "is the log-likelihood of its lines. " in masked.twin.text
+    assert {row[1] for row in masked.twin.rows} == {"no thought"} and "–" not in masked.twin.rows[0]
 
 
 def validated(*seeds: dict[str, float]) -> list[dict]:
