@@ -33,6 +33,13 @@ def test_only_measures_that_a_run_kept_can_be_chosen():
         rlvr_curves({"title": "T"})
 
 
+def test_runs_of_one_update_are_drawn_and_of_none_refused():
+    browser = rlvr_curves({"title": "T", "rlvr_runs": [run("a", [0.25])]})
+    assert browser.controls[0].values == ("reward", "length") and "a 0.25 to 0.25" in browser.to_text()
+    with pytest.raises(ValueError, match="made no update"):
+        rlvr_curves({"title": "T", "rlvr_runs": [run("a", [])]})
+
+
 @pytest.mark.parametrize("name", ["starts", "failures", "hacking"])
 def test_recorded_runs_can_be_drawn(name):
     browser = rlvr_curves(load_record(name))

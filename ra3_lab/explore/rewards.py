@@ -30,11 +30,15 @@ MEASURES: Mapping[str, tuple[str, str]] = {
 
 
 def rlvr_curves(record: Mapping[str, Any]) -> Explorer:
-    """The explorer of a record's RLVR runs. Raises ValueError where it has none."""
+    """The explorer of a record's RLVR runs. Raises ValueError where it has none, or these no update."""
     runs = record.get("rlvr_runs") or []
     if not runs:
         raise ValueError("this record holds no RLVR runs: see data/records/README.md for those that do.")
-    known = tuple(name for name in MEASURES if any(len(curve_of(run, name)) > 1 for run in runs))
+    longest = {name: max(len(curve_of(run, name)) for run in runs) for name in MEASURES}
+    known = tuple(name for name in MEASURES if longest[name] > 1)
+    known = known or tuple(name for name in MEASURES if longest[name])  # runs of one update
+    if not known:
+        raise ValueError("the RLVR runs of this record made no update: there is nothing to draw.")
     return Explorer(
         "rlvr-curves",
         record["title"],
