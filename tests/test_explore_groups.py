@@ -72,6 +72,14 @@ def test_an_answer_without_a_verdict_and_groups_of_different_sizes():
     assert browser.view(group=1, answer=1).twin.rows[0][3] == "no verdict"  # past the last answer: the last
 
 
+def test_answers_without_a_verdict_are_counted():
+    title = lambda *rewards: draw_answers(group(*[answer(0.0, one) for one in rewards]), "ratio", 0).twin.title  # noqa: E731
+    assert title(None, None) == "0 of 2 answers passed, 2 got no verdict: this group teaches nothing"
+    assert title(1.0, 1.0, None) == (
+        "2 of 3 answers passed, 1 got no verdict: all others earned the same, so this group teaches nothing"
+    )
+
+
 def test_the_recorded_groups_in_every_form():
     groups = read_rollouts("hacking")
     browser = group_browser(groups)

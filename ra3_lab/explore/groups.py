@@ -95,8 +95,12 @@ def draw_answers(group: SeenGroup, measure: str, picked: int) -> View:
     rewards = [one.reward for one in group.answers if one.reward is not None]
     passed = sum(reward == 1 for reward in rewards)
     title = f"{passed} of {len(group.answers)} answers passed"
-    if len(set(rewards)) < 2:
-        title += ": all earned the same, so this group teaches nothing"
+    if unjudged := len(group.answers) - len(rewards):
+        title += f", {unjudged} got no verdict"
+    if not rewards:
+        title += ": this group teaches nothing"
+    elif len(set(rewards)) < 2:
+        title += f": all {'others ' if unjudged else ''}earned the same, so this group teaches nothing"
     elif passed:
         good = [one for one in group.answers if one.advantage > 0]
         title += f": {len(good)} become likelier, {sum(one.advantage < 0 for one in group.answers)} less likely"
