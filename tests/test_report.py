@@ -324,6 +324,22 @@ def test_findings_follow_the_data():
     assert "fell from" in figures.figure_estep(falling).layout.title.text.split(",")[0]
 
 
+@pytest.mark.parametrize(
+    ("arms", "title"),
+    [
+        ({"base": [0.0, 0.0], "ra3": [0.0, 0.0]}, "No arm solves a program of 8 to 9 steps"),
+        ({"base": [0.5, 0.5], "ra3": [0.5, 0.5]}, "base and RA3 solve most at every length, 8 to 9 steps"),
+        ({"base": [0.0, 0.0], "ra3": [0.5, 0.0]}, "Solves most: RA3 at 8 steps; none at 9 steps"),
+        ({"base": [None, 0.1], "ra3": [None, 0.2]}, "Solves most: RA3 at 9 steps"),
+        ({"base": [None, math.nan], "ra3": [None, None]}, None),
+    ],
+)
+def test_no_arm_leads_where_none_solves_anything(arms, title):
+    rows = {arm: {"pass@1": 0.0, "by_length": dict(zip("89", values, strict=True))} for arm, values in arms.items()}
+    twin = findings.describe_lengths({"summary": {"arms": rows}})
+    assert (twin and twin.title) == title
+
+
 def test_headline_says_first_what_is_not_established():
     record = made_record()
     record["differences"][0] |= {"low": -0.01, "high": 0.15}

@@ -164,23 +164,29 @@ def _versus(record: Mapping[str, Any], rival: str) -> str:
 def describe_lengths(record: Mapping[str, Any]) -> Twin | None:
     """pass@1 by length of the program."""
     arms = {arm: row["by_length"] for arm, row in arms_of(record).items() if row.get("by_length")}
-    lengths = sorted({key for by in arms.values() for key in by}, key=lambda key: (len(key), key))
+    known = {key for by in arms.values() for key, value in by.items() if is_number(value)}
+    lengths = sorted(known, key=lambda key: (len(key), key))
     if not lengths:
         return None
     best: dict[str, list[str]] = {}
     for length in lengths:
         there = {arm: by[length] for arm, by in arms.items() if is_number(by.get(length))}
-        leaders = [arm_label(arm) for arm, value in there.items() if value == max(there.values())]
-        best.setdefault(join(leaders), []).append(length)
+        most = max(there.values())
+        leaders = [arm_label(arm) for arm, value in there.items() if value == most] if most > 0 else []
+        best.setdefault(join(leaders), []).append(length)  # "" where no arm solves any
     if len(arms) == 1:
         arm, by = next(iter(arms.items()))
         title = f"{arm_label(arm)} solves {percent(by.get(lengths[0]))} at {lengths[0]} steps"
         if len(lengths) > 1:
             title += f" and {percent(by.get(lengths[-1]))} at {lengths[-1]}"
+    elif best.get("") == lengths:
+        title = f"No arm solves a program of {' to '.join(dict.fromkeys((lengths[0], lengths[-1])))} steps"
     elif len(best) == 1 and len(lengths) > 1:
-        title = f"{next(iter(best))} solves most at every length, {lengths[0]} to {lengths[-1]} steps"
+        who = next(iter(best))
+        verb = "solve" if " and " in who else "solves"
+        title = f"{who} {verb} most at every length, {lengths[0]} to {lengths[-1]} steps"
     else:
-        title = "Solves most: " + "; ".join(f"{who} at {join(where)} steps" for who, where in best.items())
+        title = "Solves most: " + "; ".join(f"{who or 'none'} at {join(where)} steps" for who, where in best.items())
     told = [
         f"{arm_label(arm)}: " + ", ".join(f"{percent(by.get(length))} at {length}" for length in lengths)
         for arm, by in arms.items()
