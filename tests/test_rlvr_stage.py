@@ -54,6 +54,11 @@ def test_the_finding_is_about_validation_where_there_is_one():
     assert alone is not None and "20.0" in alone.title and "does not raise the mean reward" in alone.text
 
 
+def test_runs_of_different_length_are_told_as_such():
+    twin = describe_rlvr([run("ntp", [0.4]), run("ra3", [0.5, 0.6, 0.7])])
+    assert twin is not None and twin.title.startswith("1 to 3 updates of RLVR: RA3")
+
+
 def test_the_figure_has_dots_and_a_running_mean():
     figure = figure_rlvr([run("ra3", [0.0, 0.6, 0.6, 0.9])])
     assert figure is not None

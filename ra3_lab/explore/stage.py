@@ -57,7 +57,10 @@ def describe_rlvr(runs: Sequence[Mapping[str, Any]]) -> Twin | None:
     what = "pass@1 on validation" if looked else "mean reward"
     best, name, before = ends[0]
     verb = "raises" if best > before else "does not raise"
-    title = f"{rows[0][5]} updates of RLVR: {name} ends at {percent(best)} {what}"
+    counts = [len(run["curve"]) for run in runs]
+    fewest, most = min(counts), max(counts)
+    updates = f"{most} update{'s' * (most != 1)}" if fewest == most else f"{fewest} to {most} updates"
+    title = f"{updates} of RLVR: {name} ends at {percent(best)} {what}"
     if len(ends) > 1:
         title += f", {ends[1][1]} at {percent(ends[1][0])}"
     config = runs[0]["config"]
