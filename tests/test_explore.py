@@ -1,8 +1,10 @@
 """The explorers: what they say follows from the record, in every form, at every setting."""
 
+import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,6 +21,7 @@ from ra3_lab.explore.discovery import draw_discovery
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.figures import styles
 from ra3_lab.explore.findings import Twin, number
+from ra3_lab.explore.groups import group_browser
 from ra3_lab.explore.knobs import LENGTH, TRUE_ALPHA, oracle_bounds, oracle_knobs, recorded_knobs
 from ra3_lab.explore.session import start
 from ra3_lab.explore.timeline import latent_timeline
@@ -26,6 +29,7 @@ from ra3_lab.explore.variants import Comparison, Variant
 from ra3_lab.explore.view import View
 from ra3_lab.midtrain.estep import EStep, EStepConfig
 from ra3_lab.records import load_record, run_record
+from ra3_lab.rlvr.rollouts import read_rollouts
 from ra3_lab.tasks.pipelines import load_split
 from ra3_lab.theory.closed_forms import renewal_cost
 from ra3_lab.theory.oracle import HiddenWorld, evidence, skill_world
@@ -153,12 +157,33 @@ def test_state_is_where_the_reader_put_it():
     assert explorer.state["look"] == 1, "asking does not move anything"
 
 
-def test_too_many_settings_for_a_page_are_refused():
-    many = Explorer(
-        "many", "Many", "", (Control("n", "n", tuple(range(500)), 0),), lambda n: View(Twin("t", "x", (), ()))
-    )
-    with pytest.raises(ValueError, match="500 settings on one page, 400 at most"):
-        many.to_html()
+def plain(*controls: Control) -> Explorer:
+    return Explorer("many", "Many", "", controls, lambda **values: View(Twin(str(values), "x", (), ())))
+
+
+def test_of_too_many_settings_a_page_has_some_evenly_spread():
+    long, short = Control("n", "n", tuple(range(500)), 249), Control("m", "m", (0, 1), 0, "choice")
+    explorer = plain(long, short)
+    kept = explorer.on_page()
+    assert kept["m"] == (0, 1) and len(kept["n"]) == 200 and len(list(explorer.grid())) == 400
+    assert kept["n"][0] == 0 and kept["n"][-1] == 499 and 249 in kept["n"]
+    assert {b - a for a, b in itertools.pairwise(kept["n"])} <= {1, 2, 3, 4}
+    explorer.set(n=next(n for n in range(500) if n not in kept["n"]))
+    page = explorer.to_html()
+    assert 'max="199"' in page and f'<output for="control-n">{long.default}</output>' in page
+    with pytest.raises(ValueError, match="729 settings on one page, 400 at most"):
+        plain(*(Control(name, name, (0, 1, 2), 0) for name in "abcdef")).to_html()
+
+
+def test_long_runs_and_large_groups_fit_on_a_page(shipped):
+    long = shipped | {"looks": [shipped["looks"][-2] | {"update": i} for i in range(60)]}
+    for explorer in (recorded_knobs(long), latent_timeline(long)):
+        looks = explorer.on_page()["look"]
+        assert looks[0] == 0 and looks[-1] == 59 and len(looks) < 60
+        assert len(list(explorer.grid())) <= 400
+    groups = [replace(group, answers=group.answers * 8) for group in read_rollouts("hacking")]
+    answers = group_browser(groups).on_page()["answer"]
+    assert answers[0] == 0 and answers[-1] == len(groups[0].answers) - 1
 
 
 def test_a_record_without_looks_is_named():

@@ -12,6 +12,7 @@ something slower, drawn below.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,18 @@ from ra3_lab.explore.view import View
 
 LARGEST_PAGE = 400  # views that an exported page may hold
 LONGEST_TEXT = 200  # characters that a text control takes
+
+
+def evenly(count: int, most: int, kept: int = 0) -> list[int]:
+    """`most` of the places 0 to count - 1, evenly spread, with the first, the last and `kept`; 3 <= most <= count.
+
+    >>> evenly(11, 5), evenly(11, 5, kept=6)
+    ([0, 2, 5, 8, 10], [0, 2, 6, 8, 10])
+    """
+    places = [round(i * (count - 1) / (most - 1)) for i in range(most)]
+    if kept not in places:
+        places[min(range(1, most - 1), key=lambda i: abs(places[i] - kept))] = kept
+    return places
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Control:
     shown: tuple[str, ...] = ()
     """How each value reads; () for the values themselves."""
     exported: tuple[Any, ...] = ()
-    """The values that an exported page has; () for all."""
+    """The values that an exported page has, fewer where these make too many views; () for all."""
     redraws: bool = True
     """False for a click that the drawing answers by itself, through `data-when`."""
 
@@ -71,7 +84,7 @@ class Control:
 
     @property
     def on_page(self) -> tuple[Any, ...]:
-        """The values that an exported page has, the default always among them."""
+        """The values to export, the default always among them."""
         kept = {*self.exported, self.default} if self.exported else set(self.values)
         return tuple(value for value in self.values if value in kept)
 
@@ -155,19 +168,28 @@ class Explorer:
         return explorer_widget(self)
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every setting that an exported page has, clicks at their default. Raises ValueError where there are too
-        many.
-        """
-        axes = [c.on_page if c.on_grid else (c.default,) for c in self.controls]
-        count = 1
-        for axis in axes:
-            count *= len(axis)
-        if count > LARGEST_PAGE:
-            raise ValueError(
-                f"explorer {self.name!r}: {count} settings on one page, {LARGEST_PAGE} at most: export fewer values."
-            )
-        for values in itertools.product(*axes):
+        """Every setting that an exported page has, clicks that the drawing answers by itself at their default."""
+        axes = self.on_page()
+        for values in itertools.product(*(axes.get(c.name, (c.default,)) for c in self.controls)):
             yield {control.name: value for control, value in zip(self.controls, values, strict=True)}
+
+    def on_page(self) -> dict[str, tuple[Any, ...]]:
+        """Control -> its values on an exported page; the longest are thinned until the page holds `LARGEST_PAGE` views
+        at most. Raises ValueError where there are too many controls for that.
+        """
+        every = {c.name: c.on_page for c in self.controls if c.on_grid}
+        default = {c.name: c.on_page.index(c.default) for c in self.controls if c.on_grid}
+        kept = dict(every)
+        while (count := math.prod(map(len, kept.values()))) > LARGEST_PAGE:
+            name = max(kept, key=lambda one: len(kept[one]))
+            size = len(kept[name]) - 1
+            if size < 3:  # the ends and the default stay
+                raise ValueError(
+                    f"explorer {self.name!r}: {count} settings on one page, {LARGEST_PAGE} at most, and two or three "
+                    "values a control: leave out a control."
+                )
+            kept[name] = tuple(every[name][i] for i in evenly(len(every[name]), size, default[name]))
+        return kept
 
     def _checked(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         known = {control.name: control for control in self.controls}

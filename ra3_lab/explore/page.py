@@ -25,10 +25,12 @@ def render_page(explorer: Explorer) -> str:
         view = explorer.view(**values)
         figure = view.figure_json()
         views.append({"head": view.head(), "tail": view.tail(), "figure": json.loads(figure) if figure else None})
-    controls = [c for c in explorer.controls if c.kind in ("slider", "choice") and len(c.on_page) > 1]
-    axes = [control for control in explorer.controls if control.on_grid]
+    axes = explorer.on_page()
+    controls = [c for c in explorer.controls if c.kind in ("slider", "choice") and len(axes[c.name]) > 1]
     data = {
-        "axes": [{"name": c.name, "values": list(map(str, c.on_page)), "at": _place(explorer, c)} for c in axes],
+        "axes": [
+            {"name": n, "values": list(map(str, axis)), "at": _place(explorer, n, axis)} for n, axis in axes.items()
+        ],
         "clicks": {c.name: str(explorer.state[c.name]) for c in explorer.controls if c.kind == "click"},
         "views": views,
         "config": _CONFIG,
@@ -44,7 +46,7 @@ def render_page(explorer: Explorer) -> str:
         from plotly.offline import get_plotlyjs
 
         plotly = f"<script>{get_plotlyjs()}</script>\n"
-    fields = "".join(_field(explorer, control) for control in controls)
+    fields = "".join(_field(explorer, control, axes[control.name]) for control in controls)
     form = f'<form class="controls" aria-label="Controls">{fields}</form>\n' if fields else ""
     title = escape(explorer.title)
     return (
@@ -61,22 +63,22 @@ def render_page(explorer: Explorer) -> str:
     )
 
 
-def _place(explorer: Explorer, control: Control) -> int:
-    """Where the control stands among the values that the page has."""
-    value = explorer.state[control.name]
-    return control.on_page.index(value if value in control.on_page else control.default)
+def _place(explorer: Explorer, name: str, axis: tuple[Any, ...]) -> int:
+    """Where the control stands among the values that the page has, at the default where its own is not there."""
+    value = explorer.state[name]
+    return axis.index(value if value in axis else next(c.default for c in explorer.controls if c.name == name))
 
 
 def _initial(explorer: Explorer) -> str:
     """The view that is there before any script runs."""
-    return explorer.view(**{c.name: c.on_page[_place(explorer, c)] for c in explorer.controls if c.on_grid}).head()
+    return explorer.view(**{n: axis[_place(explorer, n, axis)] for n, axis in explorer.on_page().items()}).head()
 
 
-def _field(explorer: Explorer, control: Control) -> str:
-    """A labelled range input or select, counted in places of `on_page`."""
-    name, label, at = f"control-{control.name}", escape(control.label), _place(explorer, control)
+def _field(explorer: Explorer, control: Control, axis: tuple[Any, ...]) -> str:
+    """A labelled range input or select, counted in places of `axis`, its values on the page."""
+    name, label, at = f"control-{control.name}", escape(control.label), _place(explorer, control.name, axis)
     which = f'id="{name}" data-axis="{control.name}"'
-    readings = [control.reading(value) for value in control.on_page]
+    readings = [control.reading(value) for value in axis]
     if control.kind == "slider":
         shown = escape(json.dumps(readings), quote=True)
         return (
