@@ -193,10 +193,11 @@ def aptness() -> go.Figure:
         )
     figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", rangemode="tozero")
     figure.update_yaxes(title="pass@1 (%)", rangemode="tozero")
-    rates = ", ".join(f"{100 * wrong:.0f} % wrong {100 * rates.mean():.0f} %" for wrong, rates in annotators.items())
-    return _dressed(figure, "RA3's wrong thoughts cost less than an annotator's", 380).update_layout(
-        hovermode="closest", title_subtitle_text=f"the annotator passes: {rates}", margin_t=100
-    )
+    passed = join([f"{100 * run.passed:.0f}" for run in found])
+    beside = join([f"{100 * aptness_tables.as_often_wrong(run):.0f}" for run in found])
+    told = f"annotators as often wrong (mean of the M-steps, straight lines between) {beside} %"
+    dressed = _dressed(figure, f"RA3's seeds pass {passed} %", 380)
+    return dressed.update_layout(hovermode="closest", title_subtitle_text=told, margin_t=100)
 
 
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
@@ -221,7 +222,6 @@ def _lines(
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
-    "aptness": aptness,
     "mechanism": partial(passes, "mechanism", LONGER),
     "settings": settings,
     "lengths": lengths,
