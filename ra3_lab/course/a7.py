@@ -111,13 +111,26 @@ def _boundaries_inputs(seed: int) -> list:
         cases.append([thoughts, starts, tolerance])
     cases.append([[[0], [0]], [[0, 3], [0]], 1])
     cases.append([[[2, 3, 9, 10]], [[0, 3, 10]], 1])
+    # Whatever is drawn: the nearest start is what the next thought needs; so is the last one; one thought between two
+    # starts; more thoughts after a start than before one.
+    cases.append([[[3, 5]], [[0, 1, 4]], 2])
+    cases.append([[[3, 6]], [[0, 3, 5]], 2])
+    cases.append([[[4]], [[0, 3, 5]], 1])
+    cases.append([[[4, 8, 12], [2]], [[0, 3, 9, 11], [0, 7]], 1])
     return cases
 
 
 def _boundaries(
-    thoughts: list, starts: list, tolerance: int, first: bool = False, reuse: bool = False, later: bool = True
+    thoughts: list,
+    starts: list,
+    tolerance: int,
+    first: bool = False,
+    reuse: bool = False,
+    later: bool = True,
+    take: Any = lambda line, near: near[0],
 ) -> list[float]:
-    """`first` counts line 0; `reuse` lets a start be hit more than once; `later` also lets thoughts come after it."""
+    """`first` counts line 0; `reuse` lets a start be hit more than once; `later` also lets thoughts come after it;
+    `take` chooses among the free starts near a line."""
     hits = placed = true = 0
     for own, real in zip(thoughts, starts, strict=True):
         own, real = sorted(set(own)), sorted(set(real))
@@ -130,8 +143,14 @@ def _boundaries(
             if near:
                 hits += 1
                 if not reuse:
-                    free.remove(near[0])
+                    free.remove(take(line, near))
     return [_part(hits, placed), _part(hits, true), _part(2 * hits, placed + true)]
+
+
+def _starts_near(thoughts: list, starts: list, tolerance: int) -> list[float]:
+    """Counts starts that have a thought near; with starts and thoughts exchanged, that is what `reuse` counts."""
+    recall, precision, f1 = _boundaries(starts, thoughts, tolerance, reuse=True)
+    return [precision, recall, f1]
 
 
 def _part(part: float, whole: float) -> float:
@@ -164,6 +183,21 @@ BOUNDARIES = Exercise(
             "hit_twice",
             "Two thoughts hit the same start: once it is matched, it is taken.",
             wrong=lambda *a: _boundaries(*a, reuse=True),
+        ),
+        Mistake(
+            "nearest",
+            "A thought takes the nearest free start, which may be all that the next one can reach: it takes the first.",
+            wrong=lambda *a: _boundaries(*a, take=lambda line, near: min(near, key=lambda start: abs(start - line))),
+        ),
+        Mistake(
+            "last",
+            "A thought takes the last free start that is near enough; it takes the first.",
+            wrong=lambda *a: _boundaries(*a, take=lambda line, near: near[-1]),
+        ),
+        Mistake(
+            "two_starts",
+            "One thought hits two starts: what is counted are pairs, and a thought is in one of them at most.",
+            wrong=_starts_near,
         ),
         Mistake(
             "one_sided",

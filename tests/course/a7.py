@@ -181,9 +181,31 @@ WRONG = {
             "first_line",
         ),
         "hit twice": (changed(BOUNDARIES, ("                real.remove(near[0])\n", "")), "hit_twice"),
+        "nearest": (
+            changed(BOUNDARIES, ("remove(near[0])", "remove(min(near, key=lambda start: abs(start - line)))")),
+            "nearest",
+        ),
+        "nearest, of two the later": (
+            changed(BOUNDARIES, ("near[0]", "min(near, key=lambda start: (abs(start - line), -start))")),
+            None,
+        ),
+        "last": (changed(BOUNDARIES, ("near[0]", "near[-1]")), "last"),
+        "two starts": (
+            changed(
+                BOUNDARIES,
+                ("for line in own", "for line in real"),
+                ("for start in real if", "for start in own if"),
+                ("                real.remove(near[0])\n", ""),
+            ),
+            "two_starts",
+        ),
         "one-sided": (
             changed(BOUNDARIES, ("abs(start - line) <= tolerance", "0 <= start - line <= tolerance")),
             "one_sided",
+        ),
+        "thoughts after a start only": (
+            changed(BOUNDARIES, ("abs(start - line) <= tolerance", "0 <= line - start <= tolerance")),
+            None,
         ),
         "no tolerance": (changed(BOUNDARIES, ("abs(start - line) <= tolerance", "start == line")), "no_tolerance"),
         "averaged over programs": (
