@@ -24,6 +24,7 @@ _CACHES = (
     grade._edition,
     flags._given_away,
     leaks._forbidden,
+    leaks._of_solutions,
     leaks._also_public,
     leaks._of_secret,
 )

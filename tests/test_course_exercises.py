@@ -1,5 +1,6 @@
 """Every exercise of the course against its right and wrong answers (tests/course/aN.py), and its master notebook."""
 
+import ast
 import importlib
 import json
 import shutil
@@ -9,8 +10,9 @@ from conftest import REPO_ROOT
 from course_answers import answers
 
 from ra3_lab.course import masters
-from ra3_lab.course.exercise import Exercise, judge, right
+from ra3_lab.course.exercise import Exercise, close, judge, right
 from ra3_lab.course.instant import PRACTICE_SEED, examine, try_out
+from ra3_lab.course.plain import plain
 from ra3_lab.course.registry import assignment, exercise, names
 
 FRESH_SEED = 20_261_121
@@ -185,5 +187,23 @@ def test_the_students_notebook_runs_to_its_first_stub_and_with_provided_results_
         with pytest.raises(NotImplementedError, match=f"{found.exercises[0].id}: still to be written"):
             run_all(cells)
     monkeypatch.setenv("RA3_COURSE_GO_ON", "1")
-    run_all(cells)
+    space = run_all(cells)
     assert capsys.readouterr().out.count("still to be written") == len(found.exercises)
+    given_away = [
+        text for cell in cells if cell.mark == "show" for text in computes_an_answer(cell.source, found, space)
+    ]
+    assert not given_away, "a cell for looking computes what an exercise asks for; print numbers, or provided(...)"
+
+
+def computes_an_answer(source, found, space):
+    """Calculations in a cell whose value is an exercise's right result on its example, `provided` ones left out."""
+    answers = [right(asked, asked.example) for asked in found.exercises]
+    for part in ast.walk(ast.parse(source)):
+        text = ast.unparse(part)
+        if isinstance(part, (ast.BinOp, ast.Call)) and not any(word in text for word in ("provided", "print", "show")):
+            try:
+                value = plain(eval(text, dict(space)))
+            except (NameError, TypeError):  # a name of a comprehension; a value that is no plain data
+                continue
+            if any(close(answer, value) for answer in answers):
+                yield text

@@ -72,6 +72,7 @@ def _hidden_input(folder):
 PLANTS = {
     "a solution": lambda folder: notebook(solved=True),
     "a solution line, spaced otherwise": _in_cell("return  float( rewards@gamma**np.arange(len(rewards)) )"),
+    "a solution's expression": _in_cell("print((rewards @ gamma ** np.arange( len(rewards))).round(3))"),
     "a solution line in metadata": _metadata(
         "cell", {"note": "return float(rewards @ gamma ** np.arange(len(rewards)))"}
     ),

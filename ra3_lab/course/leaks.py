@@ -1,12 +1,14 @@
 """The gate before assignments are handed out: does a bundle hold anything that students must not have?
 
-Looked for in every file, its name, and inside of zip archives: solution markers and solution lines, rubrics and model
-answers, outputs of cells, metadata beyond what the build writes, the secret, and hidden inputs made from it. Files of
-kinds that do not belong into a bundle (pickles, byte code, checkpoints, swap files) are hits as well.
+Looked for in every file, its name, and inside of zip archives: solution markers, lines and expressions of solutions,
+rubrics and model answers, outputs of cells, metadata beyond what the build writes, the secret, and hidden inputs made
+from it. Files of kinds that do not belong into a bundle (pickles, byte code, checkpoints, swap files) are hits as well.
+A solution in other words is not seen.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -122,6 +124,35 @@ def _in_notebook(document: dict[str, Any]) -> Iterator[str]:
             yield f"cell {number} has metadata {sorted(odd)}"
         if odd := set(cell["metadata"].get("ra3_lab", {})) - {"kind", "id"}:
             yield f"cell {number} has metadata ra3_lab.{sorted(odd)}"
+        if cell["cell_type"] == "code":
+            known_here = _expressions("".join(cell["source"])) & _of_solutions().keys()
+            yield from sorted({f"cell {number} computes what {_of_solutions()[text]} does" for text in known_here})
+
+
+def _expressions(source: str) -> set[str]:
+    """Calculations of at least three steps in a piece of code, spelled one way; none where it is not Python."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    steps = (ast.BinOp, ast.Call, ast.Compare, ast.Subscript, ast.UnaryOp)
+    return {
+        ast.unparse(part)
+        for part in ast.walk(tree)
+        if isinstance(part, ast.expr) and sum(isinstance(inner, steps) for inner in ast.walk(part)) >= 3
+    }
+
+
+@cache
+def _of_solutions() -> dict[str, str]:
+    """Expression -> the exercise in whose solution it stands. Here it does not count that students have it too."""
+    found = {}
+    for name in names():
+        for cell in masters.read_master(name):
+            if cell.mark == "exercise":
+                solved = _expressions(masters.without_markers(cell.source, cell.about))
+                found |= dict.fromkeys(solved - _expressions(masters.stub(cell.source, cell.about)), cell.about)
+    return found
 
 
 @cache
