@@ -3,7 +3,8 @@
 The test split is drawn from the teacher's secret, with the difficulty of the shipped test split and none of its
 programs. All submissions, and the embedded base beside them, get the same tasks and the same random numbers; gains are
 paired by task, with intervals over tasks. One training run stands behind each row: the intervals say
-nothing about another seed. Places whose difference from the first may be chance are marked.
+nothing about another seed. Places whose difference from the first may be chance are marked; these
+intervals are wider, since the first was chosen among all.
 
 Programs written by a student's weights are hostile programs: they run in the sandbox, and never where none holds.
 """
@@ -43,7 +44,7 @@ class Row:
     gain: Interval
     """pass@1 minus the base's, paired by task."""
     behind: Interval
-    """The first row's pass@1 minus this one's, paired by task."""
+    """The first row's pass@1 minus this one's, paired by task, at the level `level_behind`."""
     thoughts: float
     """Comment lines a program."""
     place: int = 0
@@ -189,12 +190,25 @@ class _Scorer:
         return known
 
 
+def level_behind(submissions: int) -> float:
+    """Of the intervals of differences from the first place: 95 % for all comparisons of a submission together.
+
+    The first is the best of all by chance, too. A submission as good as any other is held against m - 1 others, each
+    of which may be that: 1 - 0.05 / (m - 1) each (Bonferroni).
+
+    >>> [round(level_behind(m), 4) for m in (1, 2, 3, 30)]
+    [0.95, 0.95, 0.975, 0.9983]
+    """
+    return 1 - 0.05 / max(submissions - 1, 1)
+
+
 def _table(entries: list[Entry], scores: dict[str, dict[str, Any]]) -> list[Row]:
     passed = {name: np.array(score["passed"]) for name, score in scores.items()}
     order = sorted(entries, key=lambda entry: (-passed[entry.student].mean(), entry.student))
     first = passed[next((entry.student for entry in order if entry.student != BASE), BASE)]
     base_digest = next(entry.digest for entry in entries if entry.student == BASE)
     digests = [entry.digest for entry in entries if entry.student != BASE]
+    level = level_behind(len(digests))
     rows: list[Row] = []
     ranked: list[float] = []
     for entry in order:
@@ -212,7 +226,7 @@ def _table(entries: list[Entry], scores: dict[str, dict[str, Any]]) -> list[Row]
                 tokens=entry.tokens,
                 rate=bootstrap_ci(own),
                 gain=paired_difference_ci([own], [passed[BASE]]),
-                behind=paired_difference_ci([first], [own]),
+                behind=paired_difference_ci([first], [own], level),
                 thoughts=float(scores[entry.student]["thoughts"]),
                 place=0 if entry.student == BASE else ranked.index(float(own.mean())) + 1,
                 notes=tuple(notes),
@@ -258,5 +272,6 @@ def table_text(rows: list[dict[str, Any]]) -> str:
             f"{place:>5}  {row['student']:<14} {100 * row['pass@1']:>5.1f} %  {rate:<16} {gain:<24} "
             f"{row['thoughts']:>8.1f}  {row['title']}" + (f" [{row['notes']}]" if row["notes"] else "")
         )
-    lines.append("=: the difference from the first may be chance. One training run a row: no word on other seeds.")
+    lines.append("=: the difference from the first may be chance, the first being chosen among all (Bonferroni).")
+    lines.append("One training run a row: no word on other seeds.")
     return "\n".join(lines)

@@ -272,7 +272,8 @@ def paired_interval(own: np.ndarray, other: np.ndarray, chosen: np.ndarray, leve
 
 # %% [answer a7.why_fresh]
 # The test split is in everybody's hands, so a score on it may be fitted. A rate over 200 tasks has an error of some
-# points: where the interval of the paired difference contains 0, the order may be chance.
+# points: where the interval of the paired difference contains 0, the order may be chance. (The first of m was chosen as
+# the best, so the ranking's intervals against it have the level 1 - 0.05/(m - 1).)
 
 # %% [markdown]
 # ## The project
