@@ -17,7 +17,10 @@ from ra3_lab.course.project import BUDGET, RECORD, WEIGHTS, Refused, embedded_sh
 from ra3_lab.course.rank import BASE, fresh_tasks, rank, read_all, table_rows, table_text
 from ra3_lab.course.results import SCORES, STUDENTS
 from ra3_lab.course.secret import Secret
+from ra3_lab.models.load import load_model
 from ra3_lab.resources import embedded_model_dir
+from ra3_lab.runs.directory import RECORDED
+from ra3_lab.runs.provenance import digest_of_weights
 from ra3_lab.tasks.pipelines import SPLITS, load_split
 
 SECRET = Secret(b"k" * 32)
@@ -219,6 +222,31 @@ def test_a_ranking_judges_programs_and_goes_on_from_its_scores(tmp_path, monkeyp
     monkeypatch.setattr("ra3_lab.evaluate.programs.evaluate_programs", None)  # nothing is scored again
     again = rank(tmp_path / "in", SECRET, tmp_path, tasks=6, samples=2, say=lambda _: None)
     assert again.rows == found.rows
+
+
+def test_a_run_that_went_on_from_another_is_not_handed_in(tmp_path):
+    """Its summary counts the last part of the training only; the embedded model by another name is still itself."""
+    base = embedded_model_dir()
+    digest = digest_of_weights(load_model("embedded", "cpu")[0])
+
+    def run(name, model, begun):
+        (tmp_path / name / "model").mkdir(parents=True)
+        settings = {"seed": 0} | ({"model": model} if model else {})
+        record = dict.fromkeys(RECORDED, "") | {"settings": settings, "inputs": {"model_sha256": begun}}
+        record |= {"schema_version": 1, "command": "midtrain"}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+        (tmp_path / name / "summary.json").write_text('{"tokens": 7}')
+        shutil.copy(base / WEIGHTS, tmp_path / name / "model" / WEIGHTS)
+        return tmp_path / name
+
+    with pytest.raises(Refused, match=r"began at runs/one, not at the embedded model: .* in one run"):
+        hand_in(run("two", "runs/one", "b" * 64), tmp_path / "out", "mine", "more")
+    with pytest.raises(Refused, match="began at another model"):
+        hand_in(run("of_em", None, "b" * 64), tmp_path / "out", "mine", "more")
+    assert not (tmp_path / "out").exists()
+    for name, model, begun in (("by_name", "embedded", "b" * 64), ("by_weights", None, digest)):
+        out = hand_in(run(name, model, begun), tmp_path / "out" / name, "mine", "more")
+        assert read_entry(out, embedded_shapes()).tokens == 7
 
 
 @pytest.mark.slow

@@ -65,8 +65,8 @@ def read_entry(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Entry:
 def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:
     """Make a submission of a finished `ra3-lab midtrain` run of the embedded model; the folder to hand in.
 
-    Checks it as the ranking will. Raises Refused where it would be refused, FileExistsError where `out` is taken, and
-    FileNotFoundError or ValueError for a run that is not finished.
+    Checks it as the ranking will. Raises Refused where it would be refused and for a run that went on from another
+    one, FileExistsError where `out` is taken, and FileNotFoundError or ValueError for a run that is not finished.
     """
     import shlex
     import shutil
@@ -77,6 +77,13 @@ def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:
     view = view_run(run)
     if view.summary is None:
         raise ValueError(f"{run} is not finished: `ra3-lab midtrain --resume {shlex.quote(str(run))}` first.")
+    if not _began_at_embedded(view.record):
+        other = view.record["settings"].get("model", "another model")
+        raise Refused(
+            f"{run} began at {other}, not at the embedded model: the budget counts all training since that one, a "
+            "run's summary only its own. Train in one run (`ra3-lab midtrain --model embedded`), or write "
+            f"{RECORD} yourself, with the tokens of all runs together."
+        )
     record = {
         "schema_version": SCHEMA_VERSION,
         "title": title,
@@ -95,6 +102,16 @@ def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:
         shutil.rmtree(out)
         raise
     return out
+
+
+def _began_at_embedded(record: dict[str, Any]) -> bool:
+    """Whether a run's record says so: by the model's name, or, where `ra3_lab.em` was given a model, by its weights."""
+    from ra3_lab.models.load import load_model
+    from ra3_lab.runs.provenance import digest_of_weights
+
+    if record["settings"].get("model") == "embedded":
+        return True
+    return record["inputs"].get("model_sha256") == digest_of_weights(load_model("embedded", "cpu")[0])
 
 
 def embedded_shapes() -> dict[str, tuple[int, ...]]:

@@ -287,9 +287,10 @@ def paired_interval(own: np.ndarray, other: np.ndarray, chosen: np.ndarray, leve
 # hand_in("runs/final", "handed_in/my_name", title="A short name", changes="What was changed, in two or three
 # sentences.")
 #
-# It copies the weights of a finished `ra3-lab midtrain` run, writes `submission.json` with the tokens of the run's
-# summary, and checks both as the ranking will. With a loop of your own write the file yourself: `schema_version` 1,
-# `title`, `tokens`, `seed`, `changes`.
+# It copies the weights of a finished `ra3-lab midtrain` run that began at the embedded model, writes
+# `submission.json` with the tokens of the run's summary, and checks both as the ranking will. With a loop of your own
+# write the file yourself: `schema_version` 1, `title`, `tokens` (of all training since the embedded model), `seed`,
+# `changes`.
 #
 # Directions to try, none of them a promise: another price per thought, or one that falls with the rounds;
 # credit over the next few lines only; larger groups of fewer programs, or the reverse; more rounds with shorter
