@@ -129,6 +129,22 @@ def test_what_cannot_be_ranked_is_told(tmp_path, monkeypatch):
         read_all(tmp_path / "nowhere")
 
 
+def test_a_folder_whose_name_is_not_utf8_does_not_end_the_ranking(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ranking, "embedded_shapes", lambda: SMALL)
+    monkeypatch.setattr(ranking, "fresh_tasks", lambda secret, count: [])
+    monkeypatch.setattr(ranking._Scorer, "score", lambda self, entry: {"passed": [0.0, 1.0], "thoughts": 0.0})
+    folder = tmp_path / "in"
+    submission(folder / os.fsdecode(b"M\xfcller"))
+    (folder / os.fsdecode(b"M\xf6ller")).mkdir()
+    assert main(["course", "init", "--course", str(tmp_path / "course")]) == 0
+    words = ["--out", str(tmp_path / "ranking.csv"), "--course", str(tmp_path / "course"), "--names"]
+    assert main(["course", "rank", str(folder), *words]) == 0
+    said = capsys.readouterr().out
+    assert "M\\xfcller" in said and "not ranked: M\\xf6ller: " in said
+    known = {row["student"] for row in csv.DictReader((tmp_path / "course" / STUDENTS).open(encoding="utf-8"))}
+    assert {"M\\xfcller", "M\\xf6ller"} <= known
+
+
 def test_tasks_are_fresh_and_follow_from_the_secret():
     tasks = fresh_tasks(SECRET, 12)
     shipped = {task.signature for name in SPLITS for task in load_split(name)}
