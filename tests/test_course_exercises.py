@@ -138,6 +138,19 @@ def test_the_committed_notebook_is_what_its_master_gives(name):
     assert committed.exists() and committed.read_text(encoding="utf-8") == built, "run `ra3-lab course build`"
 
 
+@pytest.mark.parametrize("name", names())
+def test_code_in_text_ends_in_its_own_cell(name):
+    """A fence that stays open makes code of the text behind it; Python in fences can be run as it stands."""
+    found = assignment(name)
+    for cell in masters.solution_cells(found, masters.read_master(name)):
+        if cell.kind == "markdown":
+            pieces = cell.source.split("```")
+            assert len(pieces) % 2 == 1, f"a fence is never closed: {cell.source[:60]!r}"
+            for piece in pieces[1::2]:
+                if piece.startswith("python\n"):
+                    ast.parse(piece.removeprefix("python\n"))
+
+
 def test_a_notebook_in_which_somebody_has_worked_is_not_built_over(tmp_path, monkeypatch):
     shutil.copytree(masters.masters_dir(), tmp_path / "src")
     monkeypatch.setattr(masters, "masters_dir", lambda: tmp_path / "src")

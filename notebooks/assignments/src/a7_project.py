@@ -284,8 +284,9 @@ def paired_interval(own: np.ndarray, other: np.ndarray, chosen: np.ndarray, leve
 # ```python
 # from ra3_lab.course.project import hand_in
 #
-# hand_in("runs/final", "handed_in/my_name", title="A short name", changes="What was changed, in two or three
-# sentences.")
+# changes = "What was changed, in two or three sentences."
+# hand_in("runs/final", "handed_in/my_name", title="A short name", changes=changes)
+# ```
 #
 # It copies the weights of a finished `ra3-lab midtrain` run that began at the embedded model, writes
 # `submission.json` with the tokens of the run's summary, and checks both as the ranking will. With a loop of your own
