@@ -121,8 +121,8 @@ def micro_loss(logits: torch.Tensor, tokens: torch.Tensor, counted: torch.Tensor
 # By hand: two lines, kinds 0 and 1, with q = (0.75, 0.25) and (0.25, 0.75). Latent 0 has counts (0.75, 0.25): that is
 # its row. Latent 1's row is (0.25, 0.75).
 #
-# Programs have different lengths; what stands beyond is padding. A latent whose row of counts is all zero keeps its
-# row of `previous`.
+# Programs have different lengths; what stands beyond is padding. A latent whose row of counts plus pseudo-counts is
+# all zero keeps its row of `previous`.
 
 
 # %% [exercise a4.mstep_table]
