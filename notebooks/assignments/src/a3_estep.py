@@ -335,7 +335,7 @@ print("Gradient of the example:", np.round(provided("a3.gradient"), 3))
 #
 # $A$ is $R$ minus the mean R at the same line of the other rows of the program; a program's `group` rows lie side by
 # side. At lines where no latent is offered there is no KL term and no term in the loss (`q_logp` and `pi_logp` may hold
-# anything there), but the line itself still earns. Rewards and advantages are *constants* to the gradient, although
+# any number there), but the line itself still earns. Rewards and advantages are *constants* to the gradient, although
 # $\log q$ stands in them. Lines beyond a program's end have `line_logp` 0 and offer nothing.
 #
 # By hand: two rows, one line, kl = 0, log-likelihoods (-3, -4): A = (1, -1). With $\log q$ = (-1, -0.5): loss =
