@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from conftest import REPO_ROOT
 from course_answers import answers
@@ -80,6 +81,13 @@ def test_no_draw_of_the_inputs_takes_a_wrong_answer_for_a_right_one(name):
             assert examine(name, function(asked, source), inputs).passed, (seed, source)
         for kind, (source, _) in wrong.items():
             assert not examine(name, function(asked, source), inputs).passed, (seed, kind)
+
+
+def test_every_draw_for_a4_bound_has_programs_of_more_than_one_line():
+    """With one line each a mean over samples taken line by line would be right."""
+    for seed in range(300):
+        lengths = [np.array(case[3]["data"]).sum(1).max() for case in exercise("a4.bound").make_inputs(seed)]
+        assert sum(longest > 1 for longest in lengths) >= 3, seed
 
 
 FORGED = [None, True, False, 0, 0.0, -1, 10**400, float("nan"), float("inf"), "", "passed", [], {}, {"passed": True}]

@@ -201,6 +201,9 @@ def _tasks_inputs(seed: int) -> list:
         errors = [[0.25, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.3]]
         cases.append([array(errors), array(weights), 0.25, sigma, float(rng.uniform(0.001, 0.05))])
     cases.append([array([[0.0, 0.0, 0.9]]), array([0.5, 0.45, 0.05]), 0.5, 0.5, 0.1])  # nothing is bad
+    # A subset fails with exactly sigma; quarters, so that sums are exact in any order.
+    errors = np.array([[0.9, 0.0, 0.0, 0.0], [0.0, 0.9, 0.9, 0.0]])[:, rng.permutation(4)]
+    cases.append([array(errors.tolist()), array([0.25] * 4), 0.5, 0.25, 0.1])
     return cases
 
 
@@ -254,6 +257,11 @@ TASKS = Exercise(
             "all_subsets",
             "Subsets that are not bad are counted, too: only those with P[Delta > epsilon] >= sigma must not survive.",
             wrong=lambda *a: _tasks(*a, above=0.0),
+        ),
+        Mistake(
+            "above_sigma",
+            "A subset that fails with a chance of exactly sigma is bad, too.",
+            wrong=lambda *a: _tasks(*a, above=a[3]),
         ),
         Mistake(
             "worst_case",

@@ -17,7 +17,9 @@ def _bound_inputs(seed: int) -> list:
     for count, k, length, scale in ((2, 3, 4, 1.0), (3, 5, 2, 1.0), (2, 4, 6, 2000.0), (1, 2, 3, 1.0)):
         lines = -(0.5 + rng.exponential(1, (count, k, length))) * scale
         prior, proposal = (-rng.exponential(1, (count, k, length)) for _ in range(2))
-        exists = np.arange(length) < rng.integers(1, length, count)[:, None]
+        lengths = rng.integers(1, length, count)
+        lengths[0] = max(lengths[0], min(2, length - 1))  # of one line each, a mean taken line by line would be right
+        exists = np.arange(length) < lengths[:, None]
         lines = np.where(exists[:, None], lines, 40.0)
         cases.append([*(array(part.tolist()) for part in (lines, prior, proposal)), array(exists.tolist(), "bool")])
     return cases

@@ -378,6 +378,7 @@ def smallest_sets(worth, epsilon):
             "unweighted",
         ),
         "exactly epsilon": (changed(TASKS, ("errors > epsilon", "errors >= epsilon")), "at_epsilon"),
+        "more than sigma": (changed(TASKS, ("mass >= sigma", "mass > sigma")), "above_sigma"),
         "every subset": (changed(TASKS, ("mass >= sigma", "mass > 0")), "all_subsets"),
         "worst case": (
             changed(TASKS, ("((1 - mass) ** count).sum()", "len(mass) * (1 - min(mass, default=1)) ** count")),
