@@ -167,6 +167,21 @@ SETS = Exercise(
             ),
         ),
         Mistake(
+            "no_set",
+            "No set is returned; all options together always lose nothing.",
+            matches=lambda a, expected, result: result == [],
+        ),
+        Mistake(
+            "flat",
+            "This is one list of numbers: return a list of sets, each a list of option numbers, also for a single set.",
+            matches=lambda a, expected, result: all(isinstance(z, (int, float)) for z in result),
+        ),
+        Mistake(
+            "not_whole",
+            "Option numbers must be whole numbers (int).",
+            matches=lambda a, expected, result: any(isinstance(z, float) for subset in result for z in subset),
+        ),
+        Mistake(
             "too_large",
             "A smaller set does it too: choosing the best option step by step, or each task's best, may keep too many.",
             matches=lambda a, expected, result: all(len(subset) > len(expected[0]) for subset in result),
@@ -175,7 +190,9 @@ SETS = Exercise(
             "not_the_smallest",
             "Some sets are missing, too large, or not good enough on every task: a rule of thumb that picks options "
             "one by one does not find them all.",
-            matches=lambda a, expected, result: isinstance(result, list) and len(result) > 0,
+            matches=lambda a, expected, result: (
+                len(result) > 0 and all(isinstance(z, int) for subset in result for z in subset)
+            ),
         ),
     ),
     gives_away=("ra3_lab.theory.pruning:smallest_size", "ra3_lab.theory.pruning:delta_table"),

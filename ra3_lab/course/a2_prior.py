@@ -284,6 +284,11 @@ OVERCHARGE = Exercise(
             ),
         ),
         Mistake(
+            "ends",
+            "Wrong only where q never renews, or always does: the formula holds there as well, with 0 log 0 = 0.",
+            matches=lambda a, expected, result: a[0] in (0.0, 1.0),
+        ),
+        Mistake(
             "backwards",
             "The inner KL is the wrong way round: the expectation is over q.",
             matches=lambda a, expected, result: (

@@ -341,6 +341,12 @@ def regret_split(worth, weights, kept, policy):
         "mean error": (changed(SETS, ("(error <= epsilon).all()", "error.mean() <= epsilon")), "mean_error"),
         "strict": (changed(SETS, ("error <= epsilon", "error < epsilon")), "strict"),
         "only the first": (changed(SETS, ("return found", "return found[:1]")), "only_one"),
+        "no set": ("def smallest_sets(worth, epsilon):\n    return []", "no_set"),
+        "one flat list": (changed(SETS, ("return found", "return found[0]")), "flat"),
+        "numbers with a point": (
+            changed(SETS, ("found.append(list(subset))", "found.append([float(z) for z in subset])")),
+            "not_whole",
+        ),
         "each task's best": (
             """
 def smallest_sets(worth, epsilon):

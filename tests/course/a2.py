@@ -317,6 +317,7 @@ def kl_parts(renew_logit, choice_logits, alpha):
             ),
             "undefined",
         ),
+        "nothing where q never renews": (changed(OVERCHARGE, ("if stays == 0", "if stays == 0 or renew == 0")), "ends"),
         "the pair": (
             """
 import numpy as np
