@@ -83,6 +83,21 @@ def test_no_draw_of_the_inputs_takes_a_wrong_answer_for_a_right_one(name):
             assert not examine(name, function(asked, source), inputs).passed, (seed, kind)
 
 
+def test_a_difference_of_sums_is_exact_enough_for_k1():
+    """On these draws it loses more than six digits of k1, whose terms of 1e-7 cancel."""
+    asked = exercise("a5.kl_sums")
+    source = of(asked)[0][-1]
+    assert "logp.sum(1) - reference.sum(1)" in source
+    for seed in (37, 387, 482, 993):
+        assert examine(asked.id, function(asked, source), inputs_of(asked, seed)).passed, seed
+
+
+def test_long_floats_are_floats():
+    value = plain([np.longdouble(0.5), np.array([[0.25]], np.longdouble), np.float16(2), np.array([1, 2])])
+    assert value == [0.5, [[0.25]], 2.0, [1, 2]]
+    assert [type(value[0]), type(value[1][0][0]), type(value[2]), type(value[3][0])] == [float, float, float, int]
+
+
 def test_every_draw_for_a4_bound_has_programs_of_more_than_one_line():
     """With one line each a mean over samples taken line by line would be right."""
     for seed in range(300):

@@ -50,6 +50,13 @@ def _weave(
     ]
 
 
+def _same_text(arguments: Any, expected: Any, result: Any) -> bool:
+    """Equal tokens, equal marks; 0 and 1 are marks, too."""
+    tokens, counted = result
+    whole = isinstance(counted, list) and all(isinstance(mark, int) for mark in counted)
+    return whole and [tokens, counted] == expected
+
+
 def _no_empty(prompt: list, lines: list, thoughts: list) -> list:
     return _weave(prompt, lines, [thought or None for thought in thoughts])
 
@@ -65,6 +72,7 @@ WEAVE = Exercise(
     example=[["def", ":"], [["x", "=", "1"], ["return", "x"]], [["set", "it"], None]],
     make_inputs=_weave_inputs,
     oracle=_weave,
+    compare=_same_text,
     mistakes=(
         Mistake(
             "prompt_counted",

@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
         value = value.detach().cpu()
         return (value.double() if value.is_floating_point() else value).tolist()
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return value.tolist()
+        return (value.astype("float64") if value.dtype.kind == "f" else value).tolist()  # longdouble has no Python twin
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):

@@ -100,6 +100,7 @@ def weave(prompt, lines, thoughts):
     pieces.append(("<end>", True))
     return [list(part) for part in zip(*pieces)]
 """,
+        changed(WEAVE, ("return tokens, counted", "return tokens, [int(mark) for mark in counted]")),
     ],
     "a4.micro_loss": [
         MICRO_LOSS,
