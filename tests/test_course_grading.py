@@ -168,6 +168,18 @@ def test_links_are_not_followed(tmp_path):
     assert found == [] and len(notes) == 2
 
 
+def test_names_in_any_encoding_stay_apart_and_meet_the_roster(tmp_path):
+    for name in (b"M\xfcller", b"M\xf6ller", "Mu\u0308ller".encode()):  # latin-1 twice, and as macOS writes it
+        hand_in(tmp_path / "in", os.fsdecode(name), notebook())
+    (tmp_path / "class.csv").write_text("M\u00fcller\n", encoding="utf-8")
+    (tmp_path / "other.csv").write_text("Mu\u0308ller\n", encoding="utf-8")
+    found, _ = find(tmp_path / "in")
+    assert [one.student for one in found] == ["M\\xf6ller", "M\\xfcller", "M\u00fcller"]
+    for name in ("class.csv", "other.csv"):
+        wanted = entered.with_missing(found, entered.read_roster(tmp_path / name), [])
+        assert [one.student for one in wanted] == [one.student for one in found]
+
+
 def test_a_roster_in_another_encoding_is_named(tmp_path):
     (tmp_path / "class.csv").write_bytes("student,group\nMüller,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"class\.csv is not UTF-8 text .*: save the roster as UTF-8"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,10 +20,12 @@ _HEADS = {"student", "students", "studentid", "id", "name", "user", "username", 
 
 def read_roster(path: Path) -> list[str]:
     """Students, as the submissions folder names them: the first column of a CSV, or one a line; a head is passed over.
+    Accents are composed, as in submissions' names.
 
     ValueError for text that is not UTF-8.
     """
-    names = [row[0].strip() for row in _table(path, "roster") if row and row[0].strip()]
+    rows = _table(path, "roster")
+    names = [unicodedata.normalize("NFC", row[0].strip()) for row in rows if row and row[0].strip()]
     return names[1:] if names and names[0].lower().replace(" ", "") in _HEADS else names
 
 

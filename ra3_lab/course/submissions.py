@@ -17,6 +17,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -180,8 +181,18 @@ def _who_and_what(relative: str) -> tuple[str, str]:
     return before or stem, what
 
 
+def folder_name(path: Path) -> str:
+    """The last part of a path as text: bytes that are no UTF-8 as \\xNN, so that two names never become one; accents
+    composed (NFC), as rosters have them.
+
+    >>> print(folder_name(Path(os.fsdecode(b"in/M\\xfcller"))), folder_name(Path("in/Mu\\u0308ller")))
+    M\\xfcller Müller
+    """
+    return unicodedata.normalize("NFC", os.fsencode(path.name).decode("utf-8", "backslashreplace"))
+
+
 def _relative(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix().encode("utf-8", "replace").decode()
+    return "/".join(folder_name(Path(part)) for part in path.relative_to(folder).parts)
 
 
 def _shown(relative: str) -> str:
