@@ -8,7 +8,7 @@ import pkgutil
 from conftest import REPO_ROOT
 
 import ra3_lab.course
-from ra3_lab.course import flags, grade, leaks, masters, program, registry
+from ra3_lab.course import flags, grade, leaks, masters, program, registry, submissions
 from ra3_lab.course.registry import assignment
 from ra3_lab.course.secret import Secret
 
@@ -18,6 +18,7 @@ NAME = "a0_tiny.ipynb"
 _CACHES = (
     registry.names,
     registry.assignment,
+    submissions._handed_out,
     program.given_cells,
     program._provided,
     grade.hidden,

@@ -107,7 +107,7 @@ def carry_over(
             row = entered.pop((record.student, question.id), None)
             if row is None:
                 continue
-            answer = str(report.inert(record.answers.get(question.id, "")))
+            answer = str(report.inert(report.answer_of(record, question.id)))
             if answer.split() == row["answer"].split():  # spreadsheets change line ends
                 points[record.key, question.id] = row["points"]
             else:

@@ -74,7 +74,7 @@ class Record:
     marks: dict[str, Mark] = field(default_factory=dict)
     """Exercise id -> mark."""
     answers: dict[str, str] = field(default_factory=dict)
-    """Question id -> answer in words."""
+    """Question id -> answer in words; "" where its place is empty."""
     notes: tuple[str, ...] = ()
     """For student and teacher."""
     grading_notes: tuple[str, ...] = ()
@@ -120,6 +120,7 @@ class Grader:
             assignment=submission.assignment,
             path=submission.path,
             key=key,
+            answers=submission.answers,
             notes=submission.notes,
             handed_in=submission.handed_in,
         )
@@ -140,7 +141,6 @@ class Grader:
             notes=(*submission.notes, *notes),
             grading_notes=notes,
             marks=marks,
-            answers=submission.answers,
             flags=tuple(flags(submission)),
             signature=signature(submission),
             seconds=round(seconds, 3),
@@ -310,7 +310,8 @@ def _failed(submission: Submission, secret: Secret, error: Exception) -> Record:
     marks = {one.id: Mark(0, one.points, "ungraded", "The grader failed, not you.", False) for one in exercises}
     notes = (f"the grader failed ({type(error).__name__}): please report it",)
     key = key_of(submission, secret)
-    return Record(submission.student, submission.assignment, submission.path, key, marks, grading_notes=notes)
+    names = (submission.student, submission.assignment, submission.path)
+    return Record(*names, key, marks, submission.answers, grading_notes=notes)
 
 
 def _needs(record: Record | None) -> bool:

@@ -21,6 +21,8 @@ from ra3_lab.course.registry import assignment
 
 Label = Callable[[str], str]
 """A student's name to what is shown."""
+NOT_FOUND = "(not found)"
+"""In the place of an answer where neither words nor an empty place for them were found."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -73,7 +75,8 @@ def answers_csv(
     Args:
         records: Whose answers.
         label: A student's name to what is shown.
-        points: By record key and question, what a person has given; the other cells are empty, 0 without an answer.
+        points: By record key and question, what a person has given; the other cells are empty, 0 where nothing was
+            handed in or the place of the answer is empty.
         others: Rows to keep that are about no record.
     """
     head = ["student", "question", "points", "of", "answer"]
@@ -81,11 +84,16 @@ def answers_csv(
     for record in records:
         if record.assignment:
             for question in assignment(record.assignment).questions:
-                answer = record.answers.get(question.id, "")
+                answer = answer_of(record, question.id)
                 rows.append({"student": label(record.student), "question": question.id, "of": question.points})
                 given = points.get((record.key, question.id), "" if answer else 0)
                 rows[-1] |= {"points": given, "answer": answer}
     return table_csv(head, sorted(rows, key=lambda row: (row["question"], row["student"])))
+
+
+def answer_of(record: Record, question: str) -> str:
+    """A student's words, "" where there certainly are none, else NOT_FOUND."""
+    return record.answers.get(question, NOT_FOUND if record.path else "")
 
 
 def table_csv(head: Sequence[str], rows: Iterable[dict]) -> str:
