@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from conftest import REPO_ROOT
@@ -44,6 +45,34 @@ def test_a_solved_notebook_earns_full_marks_and_a_fresh_one_none(name, sandbox, 
     assert set(record.answers) == {question.id for question in assignment(name).questions}
     record = graded(sandbox, tmp_path, "bob", name, notebook(name))
     assert {mark.mistake for mark in record.marks.values()} == {"stub"}
+
+
+ENDLESS = """SMALL = 1e-12
+def option_discount(gamma, hazard):
+    alive = 1.0
+    while alive > SMALL:
+        alive *= 1.0
+    return alive"""
+
+
+@pytest.mark.parametrize("last", ["x = 1", "while True: pass"])
+def test_a_function_that_never_ends_takes_no_points_from_others(last, sandbox, tmp_path):
+    """Nor does a cell that never ends from functions that need a constant of the notebook's."""
+    built = notebook("a1", solved=True)
+    discount, plan = (one for one in assignment("a1").exercises if one.id in ("a1.discount", "a1.plan"))
+    for cell in built["cells"]:
+        if cell["metadata"]["ra3_lab"] == {"kind": "exercise", "id": plan.id}:
+            cell["source"] = "FAR = -np.inf\nSIZES = np.array([1, 2.5])\n" + "".join(cell["source"]).replace(
+                "-np.inf", "FAR * SIZES[0]"
+            )
+        elif cell["metadata"]["ra3_lab"] == {"kind": "exercise", "id": discount.id}:
+            cell["source"] = ENDLESS
+    built["cells"].append({"cell_type": "code", "metadata": {}, "source": last})
+    handed = read(tmp_path, hand_in(tmp_path, "ada", built, "a1_options.ipynb"))
+    found, stuck, _ = sandbox.mark(handed, replace(discount, cpu_seconds=3), stuck=False)
+    assert (found.mistake, stuck) == ("time_limit", False)
+    found, stuck, _ = sandbox.mark(handed, replace(plan, cpu_seconds=3), stuck)
+    assert (found.mistake, stuck) == ("", last != "x = 1")
 
 
 @pytest.mark.slow

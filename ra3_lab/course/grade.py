@@ -135,7 +135,8 @@ class Grader:
             seconds += used
         notes = ()
         if stuck:
-            notes = ("a cell of yours never ends or ends the notebook: only imports, functions and classes were run",)
+            what = "imports, constants, functions and classes"
+            notes = (f"a cell of yours never ends or ends the notebook: only {what} were run",)
         return replace(
             record,
             notes=(*submission.notes, *notes),
@@ -154,8 +155,8 @@ class Grader:
         if not stuck and not returned.values and returned.status not in ("passed", "no_verdict"):
             again = self.call(submission, exercise, inputs, True)
             seconds += again.seconds
-            if again.values:
-                returned, stuck = again, True
+            if any(value and value[0] in ("ok", "stub") for value in again.values if isinstance(value, list)):
+                returned, stuck = again, True  # else it may be this function that never ends: the others lose nothing
         finding, example = found(exercise, inputs, expected, returned)
         points = exercise.points if finding.passed else 0
         return Mark(points, exercise.points, finding.mistake, finding.hint, example), stuck, seconds

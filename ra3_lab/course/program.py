@@ -54,7 +54,8 @@ def text(submission: Submission, exercise: Exercise, only_definitions: bool = Fa
     Args:
         submission: What was handed in.
         exercise: What is asked.
-        only_definitions: Whether imports, functions and classes are run only: where a cell of the student's never ends.
+        only_definitions: Whether imports, constants, functions and classes are run only: where a cell of the student's
+            never ends.
     """
     given = given_cells(submission.assignment)
     cells = [cell.source for cell in submission.cells if cell.kind not in NOT_RUN and cell.source not in given]

@@ -21,6 +21,10 @@ JOB: str = globals().get("JOB", "{}")
 adapter = globals().get("adapter")
 _ANNOTATIONS = __future__.annotations.compiler_flag
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+_PLAIN = (ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp)
+_PARTS = (ast.unaryop, ast.operator, ast.expr_context, ast.keyword)
+_MAKERS = {"float", "int", "complex", "range", "list", "tuple", "set", "dict", "math", "np", "numpy", "torch"}
+"""Builtins, and names of modules, whose calls make constants."""
 
 
 def stand_in(values: dict[str, Any]) -> None:
@@ -31,6 +35,22 @@ def stand_in(values: dict[str, Any]) -> None:
     package = sys.modules.setdefault("ra3_lab", types.ModuleType("ra3_lab"))
     package.course = course  # type: ignore[attr-defined]
     sys.modules["ra3_lab.course"] = course
+
+
+def _defines(statement: ast.stmt) -> bool:
+    """Whether a statement is a definition, or gives names to constants: `FAR = -np.inf`, `SIZES = [1, 2] * 3`."""
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is None:
+        return isinstance(statement, _DEFINITIONS)
+    return isinstance(statement.value, ast.Lambda) or all(map(_makes_constant, ast.walk(statement.value)))
+
+
+def _makes_constant(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        root = node.func
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        return isinstance(root, ast.Name) and root.id in _MAKERS
+    return isinstance(node, (*_PLAIN, *_PARTS))
 
 
 def run_cells(cells: list[str], only_definitions: bool) -> dict[str, Any]:
@@ -44,7 +64,7 @@ def run_cells(cells: list[str], only_definitions: bool) -> dict[str, Any]:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for statement in statements:
-            if only_definitions and not isinstance(statement, _DEFINITIONS):
+            if only_definitions and not _defines(statement):
                 continue
             try:
                 body = ast.Module([statement], [])
