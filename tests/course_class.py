@@ -20,6 +20,7 @@ _CACHES = (
     registry.assignment,
     submissions._handed_out,
     program.given_cells,
+    program._not_run,
     program._provided,
     grade.hidden,
     grade._edition,

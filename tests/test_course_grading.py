@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 from course_class import NAME, SECRET, cell, hand_in, notebook, only_tiny, with_answer
 
-from ra3_lab.course import entered, masters, report, results
+from ra3_lab.course import entered, masters, program, report, results
 from ra3_lab.course.grade import Grader, grade_all, grader, hidden, read_journal
 from ra3_lab.course.submissions import find
 
@@ -129,6 +129,23 @@ def test_magics_syntax_errors_and_raising_cells_cost_nothing_else(graded):
     record = graded(built)
     assert mark(record).points == 2
     assert any("syntax error" in note for note in record.notes) and any("no Python" in note for note in record.notes)
+
+
+@pytest.mark.parametrize("kind", ["check", "show", "given"])
+def test_code_that_a_student_has_written_into_a_cell_of_ours_is_run(graded, kind):
+    built = with_answer(GOOD.replace("g **", "factor(g) **"))
+    ours = cell(built, kind)
+    ours["source"] = "def factor(g):\n    return g\n\n" + "".join(ours["source"])
+    assert mark(graded(built)).points == 2
+
+
+def test_cells_that_show_and_check_are_not_run_as_they_were_handed_out(tmp_path, tiny):
+    built = with_answer(GOOD)
+    for one in built["cells"]:
+        one["metadata"] = {}
+    hand_in(tmp_path, "ada", built)
+    text = program.text(find(tmp_path)[0][0], tiny.exercises[0])
+    assert "arange" in text and "The example" not in text and "check(" not in text
 
 
 def test_a_cell_that_never_ends_is_left_out(graded):

@@ -16,7 +16,6 @@ from ra3_lab.course.registry import assignment
 from ra3_lab.course.submissions import CodeCell, Submission
 
 ENTRY = "run"
-NOT_RUN = ("check", "show")
 _FUTURE = "from __future__ import annotations\n"
 
 
@@ -24,6 +23,13 @@ _FUTURE = "from __future__ import annotations\n"
 def given_cells(name: str) -> tuple[str, ...]:
     """The cells that an assignment gives: they run first, so that a deleted import costs nothing."""
     return tuple(cell.source for cell in masters.read_master(name) if cell.mark == "")
+
+
+@cache
+def _not_run(name: str) -> frozenset[str]:
+    """Cells that are left out while they are as they were handed out: given ones run already, others show and check."""
+    cells = masters.student_cells(assignment(name), masters.read_master(name))
+    return frozenset(cell.source.strip() for cell in cells if cell.mark in ("", "check", "show"))
 
 
 @cache
@@ -58,7 +64,8 @@ def text(submission: Submission, exercise: Exercise, only_definitions: bool = Fa
             never ends.
     """
     given = given_cells(submission.assignment)
-    cells = [cell.source for cell in submission.cells if cell.kind not in NOT_RUN and cell.source not in given]
+    left_out = _not_run(submission.assignment)
+    cells = [cell.source for cell in submission.cells if cell.source.strip() not in left_out]
     job = {
         "cells": [*given, *cells],
         "functions": functions(submission, exercise),
