@@ -131,6 +131,14 @@ def test_magics_syntax_errors_and_raising_cells_cost_nothing_else(graded):
     assert any("syntax error" in note for note in record.notes) and any("no Python" in note for note in record.notes)
 
 
+@pytest.mark.parametrize(
+    "magic", ["%%time", "%%capture out", "%%prun -s time", "%%capture\n%%time\n%matplotlib inline"]
+)
+def test_a_magic_that_runs_its_cell_takes_no_function_away(graded, magic):
+    record = graded(with_answer(f"{magic}\n{GOOD}"))
+    assert mark(record).points == 2 and "no Python" in record.notes[0]
+
+
 @pytest.mark.parametrize("kind", ["check", "show", "given"])
 def test_code_that_a_student_has_written_into_a_cell_of_ours_is_run(graded, kind):
     built = with_answer(GOOD.replace("g **", "factor(g) **"))

@@ -37,6 +37,8 @@ LONGEST_ANSWER = 20_000
 _IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
 _ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d)(?![a-zA-Z0-9])", re.IGNORECASE)
 _MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
+_RUNS_PYTHON = {"%%time", "%%timeit", "%%capture", "%%prun", "%%debug", "%%memit"}
+"""Magics over a cell that run it as it is."""
 _QUESTION = re.compile(r"(?:\*\*Why\?\*\* )?\((a\d+\.\w+), \d+ points?\b[^)]*\)")
 _PLACES = (masters.ANSWER, "YOUR ANSWER HERE", "_Type your answer here, replacing this text._")
 """What stands where an answer is to be written; the others are nbgrader's and Otter's."""
@@ -339,10 +341,17 @@ def _is_words(source: str) -> bool:
 
 
 def _python(source: str) -> tuple[str, int]:
-    """The cell with magics and shell lines made comments, where it does not parse as it is; how many lines."""
+    """The cell with magics and shell lines made comments, where it does not parse as it is; how many lines.
+
+    >>> _python("%%time\\nx = 1"), _python("%%bash\\nls")
+    (('# %%time\\nx = 1', 1), ('# %%bash\\n# ls', 2))
+    """
     if _parses(source):
         return source, 0
     lines, count = source.splitlines(), 0
+    if lines and lines[0].partition(" ")[0].rstrip() in _RUNS_PYTHON:
+        python, count = _python("\n".join(lines[1:]))
+        return f"# {lines[0]}\n{python}", count + 1
     if lines and lines[0].startswith("%%"):
         return "\n".join(f"# {line}" for line in lines), len(lines)
     for number, line in enumerate(lines):
