@@ -10,8 +10,8 @@ from datetime import datetime
 import pytest
 from course_class import NAME, SECRET, cell, hand_in, notebook, only_tiny, with_answer
 
-from ra3_lab.course import entered, masters, program, report, results
-from ra3_lab.course.grade import Grader, grade_all, grader, hidden, read_journal
+from ra3_lab.course import entered, grade, masters, program, report, results
+from ra3_lab.course.grade import Grader, _edition, grade_all, grader, hidden, key_of, read_journal
 from ra3_lab.course.submissions import find
 
 GOOD = "def discounted_return(r, g):\n    return float(r @ g ** np.arange(len(r)))"
@@ -536,6 +536,25 @@ def test_a_journal_is_gone_on_from_even_with_a_torn_line(tmp_path):
     assert seen == [2, 3]
     assert [one.marks for one in again] == [one.marks for one in whole]
     assert len(read_journal(journal)) == 3
+
+
+def test_another_right_answer_is_another_key(tmp_path, monkeypatch):
+    """Also where the file of the exercise is the same: oracles call the library."""
+    hand_in(tmp_path, "ada", with_answer(GOOD))
+    (found,), _ = find(tmp_path)
+
+    def key():
+        hidden.cache_clear()
+        _edition.cache_clear()
+        return key_of(found, SECRET)
+
+    before = key()
+    assert key() == before
+    whole = grade.right
+    with monkeypatch.context() as changed:
+        changed.setattr(grade, "right", lambda exercise, arguments: whole(exercise, arguments) + 1)
+        assert key() != before
+    assert key() == before
 
 
 def test_when_a_file_was_handed_in_and_what_was_odd_about_it_come_from_the_file_not_from_the_journal(tmp_path):

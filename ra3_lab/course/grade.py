@@ -208,19 +208,26 @@ def hidden(secret: Secret, name: str) -> tuple[list[Arguments], list[Any]]:
 
 
 def key_of(submission: Submission, secret: Secret) -> str:
-    """A digest of all that decides a grade: file, secret, exercises."""
+    """A digest of all that decides a grade: file, secret, exercises, what is right."""
     parts = [submission.student, submission.assignment, submission.path, submission.digest, secret.fingerprint()]
-    edition = _edition(submission.assignment) if submission.assignment else ""
+    edition = _edition(submission.assignment, secret) if submission.assignment else ""
     return hashlib.sha256(json.dumps([*parts, edition]).encode()).hexdigest()[:24]
 
 
+_DECIDING = ("exercise", "flags", "grade", "instant", "masters", "plain", "program", "runner", "submissions")
+"""Modules of the course that decide about grades, answers and flags."""
+
+
 @lru_cache(maxsize=32)
-def _edition(name: str) -> str:
-    """Of the files that decide: when an exercise is mended, its submissions are graded again."""
+def _edition(name: str, secret: Secret) -> str:
+    """Of what decides, files and what is right on the hidden inputs, which oracles may ask the library for: when an
+    exercise is mended, its submissions are graded again."""
     folder = Path(ra3_lab.__file__).parent / "course"
-    files = [folder / f"{stem}.py" for stem in ("exercise", "plain", "runner", "program", "grade")]
+    files = [folder / f"{stem}.py" for stem in _DECIDING]
     files += [home(name), *sorted(home(name).parent.glob(f"{name}_*.py")), masters.source_of(assignment(name))]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    values = json.dumps([hidden(secret, one.id) for one in assignment(name).exercises])
+    parts = [*(file.read_bytes() for file in files), values.encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def profile(threads: int = 1) -> Profile:
