@@ -281,6 +281,37 @@ def test_text_of_submissions_is_inert_in_pages_and_tables(tmp_path, sandbox):
     assert all("<script" not in path.read_text() for path in (tmp_path / "grades").rglob("*.html"))
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "=1",
+        "fine;=1",
+        "fine\t+1",
+        "a\n-1\r\n@SUM(1)",
+        "\uff1d1",
+        "x;\uff0b1",
+        'x;"=1"',
+        "; =1",
+        "\t=1",
+        "x,;=1",
+        "-\t-1",
+    ],
+)
+def test_no_answer_is_a_formula_with_any_separator(tmp_path, answer, separator):
+    text = report.table_csv(["student", "answer"], [{"student": "ada", "answer": answer}])
+    pieces = [line for row in csv.reader(text.splitlines(), delimiter=separator) for line in row]
+    assert not any(piece.strip(' "').startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20")) for piece in pieces), pieces
+    assert report.as_was(str(report.inert(answer))) == answer
+
+
+def test_students_with_odd_names_are_known_as_they_are(tmp_path):
+    names = ["'t Hooft", "=ada;=1", "bob"]
+    for _ in range(2):
+        results._know(tmp_path, SECRET, names)
+    assert results.known_students(tmp_path) == names
+
+
 def test_half_a_character_in_an_answer_stops_nobodys_grades(tmp_path, sandbox):
     built = with_answer(GOOD)
     cell(built, "answer")["source"] = "far away \ud800 hardly counts"

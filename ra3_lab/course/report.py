@@ -23,7 +23,9 @@ Label = Callable[[str], str]
 """A student's name to what is shown."""
 NOT_FOUND = "(not found)"
 """In the place of an answer where neither words nor an empty place for them were found."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SIGN = '[" ]*[=+\\-@\uff1d\uff0b\uff0d\uff20]'
+_FORMULA = re.compile(f"^(?=[\\t\\r]|{_SIGN})|(?<=[;\\t\\n\\r])(?={_SIGN})")
+"""Where a formula may begin, full-width signs too: in front, and after what separates cells in another reading."""
 
 
 def score(record: Record) -> tuple[int, int]:
@@ -97,7 +99,7 @@ def answer_of(record: Record, question: str) -> str:
 
 
 def table_csv(head: Sequence[str], rows: Iterable[dict]) -> str:
-    """CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """CSV; an apostrophe stands before what a spreadsheet would take for a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
@@ -107,8 +109,21 @@ def table_csv(head: Sequence[str], rows: Iterable[dict]) -> str:
 
 
 def inert(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """A cell that no spreadsheet takes for a formula, nor a part of it where ; or tab separate cells.
+
+    >>> inert("=1"), inert("so;=1"), inert("4 - 1")
+    ("'=1", "so;'=1", '4 - 1')
+    """
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value
+
+
+def as_was(text: str) -> str:
+    """The text that `inert` was given.
+
+    >>> as_was(inert("=1;=2")), as_was("'t Hooft")
+    ('=1;=2', "'t Hooft")
+    """
+    return re.sub(f"(^|[;\\t\\n\\r])'(?=[\\t\\r]|{_SIGN})", r"\1", text)
 
 
 def feedback_html(record: Record, shown: str, late: str = "") -> str:

@@ -114,7 +114,7 @@ def known_students(course: Path) -> list[str]:
     if not path.exists():
         return []
     with open(path, encoding="utf-8", newline="") as file:
-        return [row["student"].removeprefix("'") for row in csv.DictReader(file)]
+        return [report.as_was(row["student"]) for row in csv.DictReader(file)]
 
 
 def purge(course: Path) -> list[Path]:
