@@ -1,6 +1,7 @@
 """What is handed out holds nothing that students must not have; the gate finds each thing that is planted."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -16,6 +17,19 @@ def test_the_bundle_of_all_assignments_is_clean(tmp_path):
     assert counts["student"] == len(names()) + 1
     assert leaks(tmp_path / "out" / "student", SECRET) == leaks(tmp_path / "out" / "student.zip", SECRET) == []
     assert leaks(tmp_path / "out" / "teacher", SECRET)  # the gate does see solutions
+
+
+def test_only_what_students_get_can_be_read_by_others(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with only_tiny():
+            bundles.build(tmp_path / "out", SECRET)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "out").rglob("*"):
+        public = path.relative_to(tmp_path / "out").parts[0] in ("student", "student.zip")
+        assert bool(path.stat().st_mode & 0o044) == public, path
+        assert path.stat().st_mode & 0o077 == 0 or public, path
 
 
 def test_the_archive_is_the_same_whenever_it_is_made(tmp_path):

@@ -6,11 +6,13 @@
     OUT/otter/aN/                     masters for `otter assign`
 
 Hidden checks of the last two read seeds made from the secret, which lie beside them and never in what students get.
+What is not for students is for this user's eyes only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,20 +62,24 @@ def build(out: Path, secret: Secret | None) -> dict[str, int]:
         handed = masters.notebook_text(masters.notebook(found, cells))
         counts["student"] += _write(out / "student" / f"{found.notebook}.ipynb", handed)
         solved = masters.notebook_text(masters.notebook(found, cells, solved=True))
-        counts["teacher"] += _write(out / "teacher" / "solutions" / f"{found.notebook}.ipynb", solved)
-        counts["teacher"] += _write(out / "teacher" / "pages" / f"{found.notebook}.md", masters.page(found, cells))
+        counts["teacher"] += _write_private(out / "teacher" / "solutions" / f"{found.notebook}.ipynb", solved)
+        counts["teacher"] += _write_private(
+            out / "teacher" / "pages" / f"{found.notebook}.md", masters.page(found, cells)
+        )
         if found.exercises:
             text = masters.notebook_text(nbgrader_notebook(found, cells))
-            counts["nbgrader"] += _write(out / "nbgrader" / "source" / name / f"{found.notebook}.ipynb", text)
+            counts["nbgrader"] += _write_private(out / "nbgrader" / "source" / name / f"{found.notebook}.ipynb", text)
             text = masters.notebook_text(otter_notebook(found, cells, secret is not None))
-            counts["otter"] += _write(out / "otter" / name / f"{found.notebook}.ipynb", text)
+            counts["otter"] += _write_private(out / "otter" / name / f"{found.notebook}.ipynb", text)
             if secret is not None:
-                counts["otter"] += _write(out / "otter" / name / foreign.SEEDS_FILE, foreign.seeds_text(found, secret))
+                counts["otter"] += _write_private(
+                    out / "otter" / name / foreign.SEEDS_FILE, foreign.seeds_text(found, secret)
+                )
                 seeds |= json.loads(foreign.seeds_text(found, secret))
     counts["student"] += _write(out / "student" / "README.md", _STUDENT)
-    counts["nbgrader"] += _write(out / "nbgrader" / "nbgrader_config.py", _NBGRADER)
+    counts["nbgrader"] += _write_private(out / "nbgrader" / "nbgrader_config.py", _NBGRADER)
     if secret is not None:
-        counts["nbgrader"] += _write(out / "nbgrader" / foreign.SEEDS_FILE, json.dumps(seeds, indent=1) + "\n")
+        counts["nbgrader"] += _write_private(out / "nbgrader" / foreign.SEEDS_FILE, json.dumps(seeds, indent=1) + "\n")
     archive(out / "student", out / "student.zip")
     hits = [*leaks(out / "student", secret), *leaks(out / "student.zip", secret)]
     if hits:
@@ -183,4 +189,14 @@ def _otter_test(source: str, points: int, more: str = "") -> str:
 def _write(path: Path, text: str) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
+    return 1
+
+
+def _write_private(path: Path, text: str) -> int:
+    """A file that no other user can read, below folders (of the bundle's) that none can enter."""
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir(mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
     return 1
