@@ -184,6 +184,18 @@ def test_of_several_files_the_newest_that_can_be_read_counts(tmp_path, sandbox):
     assert "3 files" in record.notes[-1] and "ada" not in record.notes[-1]
 
 
+def test_a_groups_folder_is_not_taken_for_a_student(tmp_path):
+    for student in ("group_1/ada", "group_1/bob", "cyd/a0", "dan/old", "dan"):
+        hand_in(tmp_path, student, notebook())
+    with pytest.raises(
+        ValueError, match=r"group_1 holds a0 in several folders \(ada, bob\), and the first folder is the"
+    ):
+        find(tmp_path)
+    assert [one.student for one in find(tmp_path / "group_1")[0]] == ["ada", "bob"]
+    (tmp_path / "group_1" / "bob" / NAME).unlink()
+    assert [one.student for one in find(tmp_path)[0]] == ["cyd", "dan", "group_1"]
+
+
 def test_links_are_not_followed(tmp_path):
     outside = tmp_path / "outside"
     hand_in(outside, "eve", notebook(solved=True))

@@ -2,7 +2,7 @@
 
 Layouts that are understood, mixed as they may be:
 
-    SUBMISSIONS/ada/a1_options.ipynb            one folder a student, at any depth below it (nbgrader's, Moodle's)
+    SUBMISSIONS/ada/a1_options.ipynb            the first folder is the student, at any depth below it (Moodle)
     SUBMISSIONS/ada_a1_options.ipynb            one file a student: the name before the assignment's
 
 Nothing is opened outside of SUBMISSIONS: symbolic links are told about and not followed. Whatever cannot be read
@@ -81,7 +81,7 @@ class Submission:
 def find(folder: Path) -> tuple[list[Submission], list[str]]:
     """All submissions, one a student and assignment (the newest), and notes on what is no submission.
 
-    Raises FileNotFoundError where the folder is not there.
+    Raises FileNotFoundError where the folder is not there, and ValueError where a folder looks like a group's.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder that holds the submissions.")
@@ -90,6 +90,15 @@ def find(folder: Path) -> tuple[list[Submission], list[str]]:
     for path in _files(folder, notes):
         submission = read(folder, path)
         found.setdefault((submission.student, submission.assignment), []).append(submission)
+    for (student, what), several in sorted(found.items()):
+        inner = sorted({parts[1] for one in several if len(parts := one.path.split("/")) > 2})
+        if what and len(inner) > 1:
+            some = ", ".join(inner[:3]) + ", ..." * (len(inner) > 3)
+            raise ValueError(
+                f"{folder / student} holds {what} in several folders ({some}), "
+                "and the first folder is the student: of a group, give that folder itself or move its folders up; "
+                "of one student, keep one of them."
+            )
     return [_newest(several) for _, several in sorted(found.items())], notes
 
 
@@ -181,10 +190,12 @@ def _who_and_what(relative: str) -> tuple[str, str]:
 
     >>> _who_and_what("ada/a1/a1_options.ipynb"), _who_and_what("ada_a1_options.ipynb"), _who_and_what("ada.ipynb")
     (('ada', 'a1'), ('ada', 'a1'), ('ada', ''))
+    >>> _who_and_what("Maria_A2_a1_options.ipynb")
+    ('Maria_A2', 'a1')
     """
     parts = Path(relative).parts
     stem = Path(parts[-1]).stem
-    found = _ASSIGNMENT.search(stem)
+    found = next(reversed(list(_ASSIGNMENT.finditer(stem))), None)
     what = found[1].lower() if found else next((part.lower() for part in parts[1:-1] if part.lower() in names()), "")
     if len(parts) > 1:
         return parts[0], what
