@@ -104,12 +104,17 @@ def test_checking_what_is_no_notebook_says_so(course, tmp_path):
     [
         (["init", "--course", REPO_ROOT / "runs" / "mine"], "lies in the project"),
         (["grade", "nowhere", "--out", "g.csv", "--course", "nowhere"], "ra3-lab course init --course FOLDER"),
+        (
+            ["grade", ".", "--out", "g.csv", "--course", "mine", "--deadline", "tomorrow"],
+            "a time like 2027-03-01T23:59",
+        ),
         (["leaks", "nowhere"], "holds no notebook"),
         (["check", "nowhere.ipynb"], "give a notebook"),
     ],
 )
 def test_errors_say_what_to_do(course, words, said, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    course("init", "--course", "mine")
     status, _, err = course(*words)
     assert status == 2 and said in err
 

@@ -165,6 +165,14 @@ def test_a_cell_that_never_ends_is_left_out(graded):
     assert any("never ends" in note for note in record.notes)
 
 
+def test_a_long_cell_that_is_right_is_run_without_a_word(graded):
+    built = with_answer(GOOD.replace("g **", "(g * ONE) **"))
+    table = {"cell_type": "code", "metadata": {}, "source": f"TABLE = [{'1,' * 60_000}]\nONE = TABLE[0]", "outputs": []}
+    built["cells"].insert(0, table)
+    record = graded(built)
+    assert (mark(record).points, record.notes) == (2, ())
+
+
 @pytest.mark.parametrize("length", [300, 1000, 3000, 30_000])
 def test_expressions_without_end_are_graded_or_skipped(graded, length):
     record = graded(with_answer(GOOD.replace("return ", f"x = {' + '.join('1' * length)}\n    return ", 1)))
@@ -224,6 +232,12 @@ def test_a_roster_in_another_encoding_is_named(tmp_path):
         entered.read_roster(tmp_path / "class.csv")
     (tmp_path / "class.csv").write_text("\ufeffstudent,group\nMüller,1\n", encoding="utf-8")
     assert entered.read_roster(tmp_path / "class.csv") == ["Müller"]
+
+
+@pytest.mark.parametrize("head", ["Student Name", "E-Mail", "Matrikelnummer", "First name", "Student_ID", "Full Name"])
+def test_usual_heads_of_a_roster_are_no_students(tmp_path, head):
+    (tmp_path / "class.csv").write_text(f"{head},Points\nada,1\n")
+    assert entered.read_roster(tmp_path / "class.csv") == ["ada"]
 
 
 @pytest.mark.parametrize("text", ["Username,Group\nada,1\n", 'name;group\n"ada";1\n', "\nada\t1\n", "ada\n"])
@@ -500,8 +514,9 @@ def test_purge_removes_what_tells_of_students_and_nothing_else(tmp_path, sandbox
     results.write(records, tmp_path / "grades.csv", course, SECRET, None, names=False)
     (course / "secret").write_text("stays")
     (tmp_path / "grades" / "mine.txt").write_text("stays")
+    (tmp_path / "grades" / "feedback" / "s-1_a10.html").write_text("of an assignment of one's own")
     removed = results.purge(course)
-    assert len(removed) == 7
+    assert len(removed) == 8
     assert [path.name for path in course.iterdir()] == ["secret"]
     assert [path.name for path in (tmp_path / "grades").iterdir()] == ["mine.txt"]
     assert not (tmp_path / "grades.csv").exists()

@@ -87,7 +87,7 @@ class Grade:
     roster: Path | None = None
     """CSV or text file with the students who should have handed in: their folders' names in the first column."""
     deadline: str | None = None
-    """Local time like 2027-03-01T23:59; later files are marked, not refused."""
+    """Local time like 2027-03-01T23:59, or a day, which counts to its end; later files are marked, not refused."""
     names: bool = False
     """Show students' names instead of pseudonyms."""
     workers: int = 2
@@ -243,19 +243,17 @@ def _check(action: Check) -> tuple[int, dict[str, Any]]:
 
 
 def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
-    from datetime import datetime
-
     from ra3_lab.course import entered
     from ra3_lab.course import results as files
     from ra3_lab.course import secret as secrets
     from ra3_lab.course.grade import grade_all
     from ra3_lab.course.registry import assignment
     from ra3_lab.course.report import score, status
-    from ra3_lab.course.submissions import find
+    from ra3_lab.course.submissions import deadline_of, find
     from ra3_lab.runs import narrator, tenths
 
     secret = secrets.read(action.course)
-    deadline = datetime.fromisoformat(action.deadline) if action.deadline else None
+    deadline = deadline_of(action.deadline) if action.deadline else None
     files.require_out(action.out, action.course, action.submissions, *filter(None, [action.roster]))
     for name in action.assignment:
         assignment(name)

@@ -14,8 +14,12 @@ from ra3_lab.course.registry import assignment
 from ra3_lab.course.secret import Secret
 from ra3_lab.course.submissions import Submission, missing
 
-_HEADS = {"student", "students", "studentid", "id", "name", "user", "username", "login", "folder", "email"}
-"""Of a first column that holds students, without spaces."""
+_HEADS = (
+    {"student", "students", "studentid", "studentname", "studentnumber", "id", "idnumber", "name", "names", "fullname"}
+    | {"firstname", "lastname", "lastfirst", "surname", "user", "userid", "username", "login", "folder", "email"}
+    | {"emailaddress", "mail", "matrikelnummer", "matrikelnr", "matriculationnumber", "vorname", "nachname"}
+)
+"""Of a first column that holds students, letters only."""
 
 
 def read_roster(path: Path) -> list[str]:
@@ -26,7 +30,7 @@ def read_roster(path: Path) -> list[str]:
     """
     rows = _table(path, "roster")
     names = [unicodedata.normalize("NFC", row[0].strip()) for row in rows if row and row[0].strip()]
-    return names[1:] if names and names[0].lower().replace(" ", "") in _HEADS else names
+    return names[1:] if names and "".join(filter(str.isalpha, names[0].lower())) in _HEADS else names
 
 
 def compare_roster(roster: Sequence[str], submissions: Sequence[Submission]) -> list[str]:

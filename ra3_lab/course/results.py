@@ -127,7 +127,7 @@ def purge(course: Path) -> list[Path]:
     for line in _outputs(course):
         out = Path(line)
         folder = out.with_suffix("")
-        written = [out, folder / "answers.csv", folder / "class.html", *sorted((folder / "feedback").glob("*_a?.html"))]
+        written = [out, folder / "answers.csv", folder / "class.html", *_pages(folder / "feedback")]
         for path in written:
             if path.is_file() and not path.is_symlink():
                 path.unlink()
@@ -140,6 +140,10 @@ def purge(course: Path) -> list[Path]:
             (course / name).unlink()
             removed.append(course / name)
     return removed
+
+
+def _pages(feedback: Path) -> list[Path]:
+    return sorted(path for path in feedback.glob("*.html") if re.search(r"_a\d+\.html$", path.name))
 
 
 def remember(course: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,11 +31,11 @@ from ra3_lab.course.registry import assignment, names
 LARGEST = 20_000_000
 """Bytes of a notebook that is read."""
 LONGEST_CELL = 100_000
-"""Characters of a cell that is read."""
+"""Characters of a code cell that is looked at for magics and errors; a longer one is run as it is."""
 LONGEST_ANSWER = 20_000
 """Characters of an answer in words."""
 _IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
-_ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d)(?![a-zA-Z0-9])", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
 _MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
 _RUNS_PYTHON = {"%%time", "%%timeit", "%%capture", "%%prun", "%%debug", "%%memit"}
 """Magics over a cell that run it as it is."""
@@ -173,6 +173,20 @@ def missing(student: str, what: str) -> Submission:
     return Submission(student, what, "", notes=("nothing was handed in",))
 
 
+def deadline_of(text: str) -> datetime:
+    """A deadline as it is typed: local time, a day counts to its end. ValueError for other text.
+
+    >>> deadline_of("2027-03-01T23:59"), deadline_of("2027-03-01")
+    (datetime.datetime(2027, 3, 1, 23, 59), datetime.datetime(2027, 3, 2, 0, 0))
+    """
+    try:
+        if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text.strip()):
+            return datetime.fromisoformat(text.strip()) + timedelta(days=1)
+        return datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(f"--deadline {text}: give a time like 2027-03-01T23:59, or a day like 2027-03-01.") from error
+
+
 def late(handed_in: float, deadline: datetime) -> str:
     """A note where a file was changed (seconds since 1970) after the deadline, else "".
 
@@ -192,6 +206,8 @@ def _who_and_what(relative: str) -> tuple[str, str]:
     (('ada', 'a1'), ('ada', 'a1'), ('ada', ''))
     >>> _who_and_what("Maria_A2_a1_options.ipynb")
     ('Maria_A2', 'a1')
+    >>> _who_and_what("ada_a10_own.ipynb")
+    ('ada', 'a10')
     """
     parts = Path(relative).parts
     stem = Path(parts[-1]).stem
@@ -373,8 +389,9 @@ def _python(source: str) -> tuple[str, int]:
 
 
 def _parses(source: str) -> bool:
+    """Whether it is Python, as far as is looked."""
     if len(source) > LONGEST_CELL:
-        return False
+        return True
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
