@@ -8,17 +8,18 @@ import pkgutil
 from conftest import REPO_ROOT
 
 import ra3_lab.course
-from ra3_lab.course import flags, grade, leaks, masters, program, registry, submissions
+from ra3_lab.course import flags, grade, leaks, masters, program, registry, words
 from ra3_lab.course.registry import assignment
 from ra3_lab.course.secret import Secret
 
 TINY = REPO_ROOT / "tests" / "course" / "tiny"
 SECRET = Secret(bytes(range(32)))
 NAME = "a0_tiny.ipynb"
+GOOD = "def discounted_return(r, g):\n    return float(r @ g ** np.arange(len(r)))"
 _CACHES = (
     registry.names,
     registry.assignment,
-    submissions._handed_out,
+    words.handed_out,
     program.given_cells,
     program._not_run,
     program._provided,

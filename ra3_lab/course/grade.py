@@ -214,7 +214,7 @@ def key_of(submission: Submission, secret: Secret) -> str:
     return hashlib.sha256(json.dumps([*parts, edition]).encode()).hexdigest()[:24]
 
 
-_DECIDING = ("exercise", "flags", "grade", "instant", "masters", "plain", "program", "runner", "submissions")
+_DECIDING = ("exercise", "flags", "grade", "instant", "masters", "plain", "program", "runner", "submissions", "words")
 """Modules of the course that decide about grades, answers and flags."""
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ra3_lab.course.submissions import folder_name
+
 SCHEMA_VERSION = 1
 BUDGET = 1_000_000
 """Tokens that may be trained on, E-step rollouts included."""
@@ -59,16 +61,7 @@ def read_entry(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Entry:
     record = _record(_bytes(folder / RECORD, LARGEST_RECORD))
     largest = LARGEST_HEADER + 4 * sum(math.prod(shape) for shape in shapes.values())
     tensors = _tensors(_bytes(folder / WEIGHTS, largest), shapes)
-    return Entry(name_of(folder), digest=digest_of(tensors), tensors=tensors, **record)
-
-
-def name_of(folder: Path) -> str:
-    """A folder's name as text that can be written anywhere: bytes that are not UTF-8 are spelled out.
-
-    >>> name_of(Path("in/ad\\udcfc"))
-    'ad\\\\xfc'
-    """
-    return os.fsencode(folder.name).decode("utf-8", "backslashreplace")
+    return Entry(folder_name(folder), digest=digest_of(tensors), tensors=tensors, **record)
 
 
 def hand_in(run: str | Path, out: str | Path, title: str, changes: str) -> Path:

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ra3_lab.course.project import Entry, Refused, embedded_shapes, name_of, read_entry
+from ra3_lab.course.project import Entry, Refused, embedded_shapes, read_entry
 from ra3_lab.course.results import SCORES
 from ra3_lab.course.secret import Secret
+from ra3_lab.course.submissions import folder_name
 from ra3_lab.evaluate.passk import Interval, bootstrap_ci, paired_difference_ci
 
 BASE = "(base)"
@@ -130,7 +131,7 @@ def read_all(submissions: Path) -> tuple[list[Entry], dict[str, str]]:
                 raise Refused("this name is the base's: rename the folder.")
             entries.append(read_entry(folder, shapes))
         except Refused as error:
-            refused[name_of(folder)] = str(error)
+            refused[folder_name(folder)] = str(error)
     return entries, refused
 
 

@@ -21,27 +21,21 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ra3_lab.course import masters
+from ra3_lab.course import words
 from ra3_lab.course.registry import assignment, names
 
 LARGEST = 20_000_000
 """Bytes of a notebook that is read."""
 LONGEST_CELL = 100_000
 """Characters of a code cell that is looked at for magics and errors; a longer one is run as it is."""
-LONGEST_ANSWER = 20_000
-"""Characters of an answer in words."""
 _IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
 _ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
 _MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
 _RUNS_PYTHON = {"%%time", "%%timeit", "%%capture", "%%prun", "%%debug", "%%memit"}
 """Magics over a cell that run it as it is."""
-_QUESTION = re.compile(r"(?:\*\*Why\?\*\* )?\((a\d+\.\w+), \d+ points?\b[^)]*\)")
-_PLACES = (masters.ANSWER, "YOUR ANSWER HERE", "_Type your answer here, replacing this text._")
-"""What stands where an answer is to be written; the others are nbgrader's and Otter's."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +154,7 @@ def read(folder: Path, path: Path) -> Submission:
         notes.append(f"the file was renamed; by what it holds it is {what}")
     if not what:
         notes.append(f"{_shown(relative)}: it cannot be told which assignment this is")
-    answers = _answers(read_cells, what) if what else {}
+    answers = words.answers(read_cells, what) if what else {}
     if lost := [one.id for one in (assignment(what).questions if what else ()) if one.id not in answers]:
         notes.append(f"neither an answer to {', '.join(lost)} was found nor its empty place: a person looks for it")
     return Submission(
@@ -263,28 +257,18 @@ def _ra3(holder: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class _Cell(NamedTuple):
-    """A cell of any type; kind and id as its metadata claim them."""
-
-    type: str
-    kind: str
-    id: str
-    source: str
-    replaced: bool
-
-
-def _as_read(record: dict[str, Any]) -> _Cell:
+def _as_read(record: dict[str, Any]) -> words.Cell:
     told, written = _ra3(record.get("metadata")), _text(record)
     source = written.encode("utf-8", "replace").decode()  # JSON can hold halves of characters, no file can
     kind, name = str(told.get("kind", "own"))[:20], str(told.get("id", ""))[:60]
-    return _Cell(str(record.get("cell_type")), kind, name, source, source != written)
+    return words.Cell(str(record.get("cell_type")), kind, name, source, source != written)
 
 
-def _cells(records: list[_Cell]) -> tuple[list[CodeCell], list[str]]:
+def _cells(records: list[words.Cell]) -> tuple[list[CodeCell], list[str]]:
     """The code cells, and notes on what is odd in any cell."""
     cells, notes, broken, magics = [], [], 0, 0
     for record in records:
-        if record.type != "code" or (record.kind == "answer" and _is_words(record.source)):
+        if record.type != "code" or (record.kind == "answer" and words.is_words(record.source)):
             continue
         python, changed = _python(record.source)
         magics += changed
@@ -297,74 +281,6 @@ def _cells(records: list[_Cell]) -> tuple[list[CodeCell], list[str]]:
     if replaced := sum(record.replaced for record in records):
         notes.append(f"{replaced} cell{'s' * (replaced > 1)} with broken characters: read with ? in their place")
     return cells, notes
-
-
-@cache
-def _handed_out(name: str) -> tuple[dict[str, str], frozenset[str]]:
-    """Of an assignment: question id -> what is asked; the cells, white space aside, that are not about questions."""
-    master = masters.read_master(name)
-    asked = {cell.about: masters.split_rubric(cell.source)[0] for cell in master if cell.mark == "question"}
-    cells = masters.student_cells(assignment(name), master)
-    return asked, frozenset(" ".join(c.source.split()) for c in cells if c.mark not in ("question", "answer"))
-
-
-def _answers(records: list[_Cell], what: str) -> dict[str, str]:
-    """Question id -> words, wherever they stand: in the answer's cell, in cells of the student's after the question, in
-    the question's own cell. "" only where the question is as it was handed out and a place for the answer is empty."""
-    asked, given = _handed_out(what)
-    said: dict[str, list[str]] = {name: [] for name in asked}
-    untouched, places, question = set(), set(), ""
-    for record in records:
-        text = record.source.strip()
-        tagged = _QUESTION.search(text)
-        named = tagged[1] if tagged else next((name for name, words in asked.items() if words in text), "")
-        if named in asked:
-            question = about = named
-        elif record.kind == "question" and record.id in asked:
-            question = about = record.id
-        elif record.kind == "answer" and record.id in asked and not (question and record.id in places):
-            about = record.id
-        elif record.kind in ("answer", "own") and question and " ".join(text.split()) not in given:
-            about = question  # a copied cell claims to be another's answer
-        else:
-            about = question = ""
-        if not about or (record.type == "code" and record.kind == "own" and text and not _is_words(text)):
-            continue
-        words = text
-        for place in _PLACES:
-            words = words.replace(place, "").strip()
-        if asks := named in asked or record.kind == "question":
-            untouched |= {about} if asked[about] in words else set()
-            words = _without_question(words, asked[about])
-        said[about] += [words] if words else []
-        places |= {about} if not asks or any(place in text for place in _PLACES) else set()
-    there = {name: "\n\n".join(words)[:LONGEST_ANSWER] for name, words in said.items()}
-    return {name: words for name, words in there.items() if words or name in untouched & places}
-
-
-def _without_question(text: str, asked: str) -> str:
-    """What a question's cell holds beside what is asked.
-
-    >>> _without_question("**Why?** (a1.why_x, 1 point, read by a person) Is it so?\\n\\nYes.", "Is it so?")
-    'Yes.'
-    """
-    text = _QUESTION.sub("", text, count=1).strip()
-    if asked in text:
-        return text.replace(asked, "", 1).strip()
-    return "\n".join(line for line in text.splitlines() if line.strip() not in asked.splitlines()).strip()
-
-
-def _is_words(source: str) -> bool:
-    """Whether a code cell holds words: it is no Python, or comments, names and constants only.
-
-    >>> _is_words("The Markov property."), _is_words("# convex"), _is_words("x = 2")
-    (True, True, False)
-    """
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    return all(isinstance(one, ast.Expr) and isinstance(one.value, (ast.Constant, ast.Name)) for one in body)
 
 
 def _python(source: str) -> tuple[str, int]:
