@@ -191,7 +191,7 @@ def aptness() -> go.Figure:
         figure.add_trace(
             go.Scatter(x=x, y=[100 * run.passed] * len(x), mode="lines+markers", marker=dots, line=line, **about)
         )
-    figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", rangemode="tozero")
+    figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", range=[-1, 31])
     figure.update_yaxes(title="pass@1 (%)", rangemode="tozero")
     passed = join([f"{100 * run.passed:.0f}" for run in found])
     beside = join([f"{100 * aptness_tables.as_often_wrong(run):.0f}" for run in found])
@@ -222,6 +222,7 @@ def _lines(
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
+    "aptness": aptness,
     "mechanism": partial(passes, "mechanism", LONGER),
     "settings": settings,
     "lengths": lengths,

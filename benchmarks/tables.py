@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import aptness_tables
 import estep_tables as estep
 import margin_tables
 import rlvr_tables as rlvr
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bases": study.bases,
     "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
+    "aptness": aptness_tables.aptness,
     "settings": estep.ablations,
     "worth": estep.worth,
     "rounds": estep.rounds,
