@@ -12,22 +12,19 @@ code lines for every thought.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-from pathlib import Path
 from typing import Any
 
+import over_models
 import torch
 
 from ra3_lab.evaluate.choices import choices_at, prefix
 from ra3_lab.evaluate.latents import trace_of, true_trace
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.models.load import load_model
-from ra3_lab.runs import write_json
-from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import load_split
 
 SEED = 9_000
+COUNTED = ("lines", "thoughts", "lines_after_thought", "thinks")
 KINDS = {"with thoughts so far": true_trace, "without thoughts so far": trace_of}
 
 
@@ -40,8 +37,7 @@ def measure(source: str, tasks: int, draws: int) -> dict[str, Any]:
         states = [prefix(make(task), start) for task in picked for start in task.starts]
         found = choices_at(model, tokenizer, states, draws, SEED, "fp32")
         row[name] = {"states": len(states)} | {
-            key: sum(getattr(each, key) for each in found) / len(found)
-            for key in ("lines", "thoughts", "lines_after_thought", "thinks")
+            key: sum(getattr(each, key) for each in found) / len(found) for key in COUNTED
         }
     scores = evaluate_programs(model, tokenizer, picked, 4, seed=SEED, precision="fp32")
     lines = sum(not line.startswith("#") for rows in scores.programs for text in rows for line in text.splitlines())
@@ -51,26 +47,18 @@ def measure(source: str, tasks: int, draws: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure every model at every seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["base=embedded"], help="NAME=MODEL, {seed} stands for the seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--tasks", type=int, default=12)
-    parser.add_argument("--draws", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True)
-    a = parser.parse_args()
+    arguments = over_models.parser(__doc__)
+    arguments.add_argument("--tasks", type=int, default=12)
+    arguments.add_argument("--draws", type=int, default=64)
+    a = arguments.parse_args()
     torch.set_num_threads(a.threads)
-    rows = []
-    for name, source in (text.split("=", 1) for text in a.models):
-        for seed in a.seeds if "{seed}" in source else a.seeds[:1]:
-            row = {"arm": name, "seed": seed} | measure(source.replace("{seed}", str(seed)), a.tasks, a.draws)
-            rows.append(row)
-            shown = row["with thoughts so far"]
-            print(f"{name:<10} seed {seed}  lines {shown['lines']:.1f}  thoughts {shown['thoughts']:.1f}  "
-                  f"lines after thought {shown['lines_after_thought']:.1f}  thinks {shown['thinks']:.2f}")  # fmt: skip
+
+    def shown(row: dict[str, Any]) -> str:
+        found = row["with thoughts so far"]
+        return "  ".join(f"{key.replace('_', ' ')} {found[key]:.1f}" for key in COUNTED)
+
     settings = {"tasks": a.tasks, "draws": a.draws, "split": "validation", "seed": SEED}
-    write_json(a.out, {"schema_version": 1, "date": datetime.date.today().isoformat(), "versions": versions(),
-                       "settings": settings, "rows": rows})  # fmt: skip
+    over_models.measure_all(a, settings, lambda source: measure(source, a.tasks, a.draws), shown)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,18 @@
         prior=runs/final/models/prior-{seed} ra3=runs/final/models/ra3-{seed} --seeds 0 1 2 3 4 \\
         --out benchmarks/results/lengths.json
 
-Fresh tasks of every number of steps, none of whose programs is in a shipped split; the same for all models. A model
-that is measured already stays in --out and is not run again.
+Fresh tasks of every number of steps, none of whose programs is in a shipped split; the same for all models.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-from pathlib import Path
 from typing import Any
 
+import over_models
 import torch
 
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.models.load import load_model
-from ra3_lab.runs import read_json, write_json
-from ra3_lab.runs.provenance import versions
 from ra3_lab.tasks.pipelines import SPLITS, WorldConfig, load_split, make_tasks
 
 SEED = 8_100
@@ -46,31 +41,19 @@ def measure(source: str, steps: range, tasks: int, samples: int) -> dict[str, An
 
 def main() -> None:
     """Measure every model at every seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", required=True, help="NAME=MODEL, {seed} stands for the seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, nargs=2, default=[3, 12], help="fewest and most steps")
-    parser.add_argument("--tasks", type=int, default=40, help="of every number of steps")
-    parser.add_argument("--samples", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True)
-    a = parser.parse_args()
+    arguments = over_models.parser(__doc__)
+    arguments.add_argument("--steps", type=int, nargs=2, default=[3, 12], help="fewest and most steps")
+    arguments.add_argument("--tasks", type=int, default=40, help="of every number of steps")
+    arguments.add_argument("--samples", type=int, default=2)
+    a = arguments.parse_args()
     torch.set_num_threads(a.threads)
+    steps = range(a.steps[0], a.steps[1] + 1)
+
+    def shown(row: dict[str, Any]) -> str:
+        return "  ".join(f"{n}: {sum(one['passed']) / (a.tasks * a.samples):.2f}" for n, one in row["steps"].items())
+
     settings = {"steps": a.steps, "tasks": a.tasks, "samples": a.samples, "seed": SEED}
-    rows = read_json(a.out)["rows"] if a.out.exists() else []
-    if a.out.exists() and read_json(a.out)["settings"] != settings:
-        parser.error(f"{a.out} was made with {read_json(a.out)['settings']}: give the same, or another --out.")
-    for name, source in (text.split("=", 1) for text in a.models):
-        for seed in a.seeds if "{seed}" in source else a.seeds[:1]:
-            if any((row["arm"], row["seed"]) == (name, seed) for row in rows):
-                continue
-            model = source.replace("{seed}", str(seed))
-            row = measure(model, range(a.steps[0], a.steps[1] + 1), a.tasks, a.samples)
-            rows.append({"arm": name, "seed": seed} | row)
-            shown = [f"{n}: {sum(one['passed']) / (a.tasks * a.samples):.2f}" for n, one in row["steps"].items()]
-            print(f"{name:<6} seed {seed}  " + "  ".join(shown), flush=True)
-            record = {"date": datetime.date.today().isoformat(), "versions": versions(), "settings": settings}
-            write_json(a.out, {"schema_version": 1, **record, "rows": rows})
+    over_models.measure_all(a, settings, lambda source: measure(source, steps, a.tasks, a.samples), shown)
 
 
 if __name__ == "__main__":
