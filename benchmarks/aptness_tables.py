@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from cells import RESULTS, table, told
+from cells import RESULTS, percent, table, told
 
+from ra3_lab.evaluate.breaks import BEGUN
+from ra3_lab.explore.findings import arm_label
+from ra3_lab.runs import read_json
 from ra3_lab.study import read_study
 
 
@@ -61,3 +64,18 @@ def aptness() -> str:
         rows.append([f"RA3, seed {run.seed}", each, f"{100 * run.passed:.1f}", beside])
     columns = ["thoughts of", "wrong, % (RA3: in its first and second M-step)", "pass@1, %"]
     return table([*columns, "an annotator as often wrong, %"], rows)
+
+
+def breaks() -> str:
+    """How segments of sampled programs begin, and how many of them are right, model by model."""
+    rows = []
+    for row in read_json(RESULTS / "breaks.json")["rows"]:
+        reached, right = row["segments"]["reached"], row["segments"]["right"]
+        rows.append(
+            [arm_label(row["arm"]), str(row["seed"]), percent(row["passed"] / row["programs"])]
+            + [percent(reached[how] / sum(reached.values())) for how in BEGUN]
+            + [f"{100 * right[how] / reached[how]:.0f} % of {reached[how]}" if reached[how] else "" for how in BEGUN]
+        )
+    begun = ["begun with the right thought", "with another", "with none"]
+    columns = ["arm", "seed", "pass@1", *begun, "right after the right thought", "after another", "after none"]
+    return table(columns, rows)

@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "aptness": aptness_tables.aptness,
+    "breaks": aptness_tables.breaks,
     "settings": estep.ablations,
     "worth": estep.worth,
     "rounds": estep.rounds,
