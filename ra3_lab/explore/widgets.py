@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:  # the core works without them
         '`pip install "ra3-lab[notebook]"`. `to_html()` and `to_text()` work without it.'
     ) from error
 
+from ra3_lab.explore.display import LAB_CONFIG
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.page import asset
 
@@ -152,6 +153,6 @@ def _input(control: Control, value: Any) -> Any:
 
 def _plotly_output(figure: dict[str, Any], alt: str) -> dict[str, Any]:
     """A display of the figure, as the kernel would send it."""
-    figure["config"] = {"displayModeBar": False, "responsive": True}
+    figure["config"] = LAB_CONFIG
     data = {"application/vnd.plotly.v1+json": figure, "text/plain": alt}
     return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -87,6 +87,18 @@ def test_dragging_the_slider_and_clicking_a_line_change_the_timeline(open_page):
     assert page.is_visible('[data-when="line=2"]')
 
 
+def test_a_figure_keeps_its_height_when_the_window_is_resized(open_page):
+    page = open_page("timeline")
+    height = "document.getElementById('figure').getBoundingClientRect().height"
+    before = page.evaluate(height)
+    page.focus("#control-look")
+    for key, size in (("Home", (900, 900)), ("End", (1280, 700)), ("Home", (1280, 900))):
+        page.keyboard.press(key)
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.wait_for_timeout(500)
+        assert page.evaluate(height) == before, f"at {size}"
+
+
 def opened_details(page):
     return page.evaluate(
         "[...document.querySelectorAll('#head .detail')].filter(x => !x.hidden).map(x => x.dataset.when)"
