@@ -68,7 +68,7 @@ class ExplorerWidget(ipywidgets.VBox):
         self.drawing = ipywidgets.Output()
         title = f'<h2 class="title">{escape(explorer.title)}</h2><p class="intro">{escape(explorer.intro)}</p>'
         intro = ipywidgets.HTML(f'<div class="ra3">{title}</div>')
-        controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap"})
+        controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap", "grid_gap": "0 24px"})
         buttons = tuple(ipywidgets.Button(description=a.label, layout={"width": "auto"}) for a in explorer.actions)
         parts = (intro, controls, self.top, self.drawing, self.bottom)
         super().__init__((*parts, ipywidgets.HBox(buttons), self.answer) if buttons else parts)
