@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ra3_lab.explore.explorer import Control, Explorer
-from ra3_lab.explore.figures import dress, styles
+from ra3_lab.explore.figures import dress, styles, whole_marks
 from ra3_lab.explore.findings import Twin, arm_label, join, number
 from ra3_lab.explore.view import View
 
@@ -27,9 +27,6 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "kl_to_initial": ("KL to the initial policy", "nats a token"),
 }
 """Key of a row -> (what it is, unit)."""
-
-FEW = 10
-"""Up to this many updates each has its mark on the axis: plotly would mark halves."""
 
 
 def rlvr_curves(record: Mapping[str, Any]) -> Explorer:
@@ -122,7 +119,7 @@ def _figure(seeds: Mapping[str, Sequence[Sequence[tuple[int, float]]]], unit: st
                 hovertemplate=f"%{{y:.3f}} {unit}, update %{{x}}",
             )
         )
-    few = max(update for each in seeds.values() for points in each for update, _ in points) <= FEW
-    figure.update_xaxes(title="updates", dtick=1 if few else None)
+    updates = [update for each in seeds.values() for points in each for update, _ in points]
+    figure.update_xaxes(title="updates", dtick=whole_marks(updates))
     figure.update_yaxes(title=unit, rangemode="tozero")
     return dress(figure, "", 360)
