@@ -326,6 +326,24 @@ def test_thoughts_in_another_language_begin_as_its_comments_do():
     assert editor.Workbench(None, None, (trace,)).thoughts(0, 1, "-- my own")["yours"] == " my own"
 
 
+@pytest.mark.parametrize("name", ["copies the next line", "always thinks"])
+def test_the_timeline_begins_with_a_program_that_has_thoughts_where_one_has(name):
+    run = load_record("failures")["runs"][name]
+    assert "0 thoughts" not in latent_timeline(run).view().twin.title
+
+
+def test_all_controls_are_hatched_and_doubt_a_thought():
+    trace = Trace("", ("x = 1\n",), (" first",), "program")
+    names = {"as it is": -0.1, "no thought": -2.0, "swapped": -1.0, "random": -3.0, "yours": -0.5}
+    view = draw_comparison(
+        Comparison(trace, 0, tuple(Variant(n, None if v == -2.0 else n, (v,)) for n, v in names.items()))
+    )
+    (bars,) = view.figure.data
+    hatched = [name.strip() for name, shape in zip(bars.y, bars.marker.pattern.shape, strict=True) if shape]
+    assert sorted(hatched) == ["random", "swapped"]
+    assert "Controls that help too (swapped)" in view.twin.text
+
+
 def made_seeds() -> list[dict]:
     """Two seeds of two arms; ra3's loss ends at 0.2 and 0.4, ntp's at 0.5 both times."""
     return [

@@ -35,7 +35,7 @@ def test_the_finding_counts_what_passed_and_what_is_moved():
     view = draw_answers(MIXED, "ratio", 0)
     assert view.twin.title == "1 of 2 answers passed: 1 become likelier, 1 less likely"
     assert view.twin.rows[1][1:3] == ("wrong answer", "gave <4>, expected 1")
-    assert "advantage is +0.500" in view.twin.text and "at token 2" in view.twin.text
+    assert "ended by itself; its advantage is +0.500" in view.twin.text and "at token 2" in view.twin.text
 
 
 @pytest.mark.parametrize("reward", [0.0, 1.0])
@@ -56,6 +56,8 @@ def test_tokens_stand_out_by_their_share_of_the_answers_largest_value():
 
 def test_without_an_initial_policy_there_is_no_kl_to_choose():
     without = group(answer(0.5, kl=None), answer(-0.5, 0.0, kl=None))
+    assert "mean KL (nats)" in draw_answers(MIXED, "ratio", 0).twin.columns
+    assert draw_answers(without, "ratio", 0).twin.columns[-1] == "mean ratio", "no column without a number in it"
     measures = {control.name: control.values for control in group_browser([without]).controls}["measure"]
     assert measures == ("ratio", "surprise")
     with pytest.raises(ValueError, match="only of a run with an initial policy"):

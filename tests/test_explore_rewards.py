@@ -33,6 +33,17 @@ def test_only_measures_that_a_run_kept_can_be_chosen():
         rlvr_curves({"title": "T"})
 
 
+def test_a_run_without_the_measure_is_named():
+    runs = [run("a", [0.0, 1.0], [(0, 0.1), (2, 0.3)]), run("b", [0.0, 1.0])]
+    assert draw_curves(runs, "validation").twin.text.endswith("Without such values: b.")
+    assert "Without" not in draw_curves(runs, "reward").twin.text
+
+
+def test_a_few_updates_are_marked_one_by_one():
+    assert draw_curves([run("a", [0.0, 0.1, 0.2])], "reward").figure.layout.xaxis.dtick == 1
+    assert draw_curves([run("a", [0.0] * 40)], "reward").figure.layout.xaxis.dtick is None
+
+
 def test_runs_of_one_update_are_drawn_and_of_none_refused():
     browser = rlvr_curves({"title": "T", "rlvr_runs": [run("a", [0.25])]})
     assert browser.controls[0].values == ("reward", "length") and "a 0.25 to 0.25" in browser.to_text()

@@ -55,7 +55,9 @@ for seed in (0, 2):
 # ## 3 · What a thought is worth
 #
 # A thought is worth what it adds to the likelihood of the lines after it, in nats (one nat: e ≈ 2.7 times as
-# likely). A true thought helps, a wrong one does harm. (Notebook 05; notebook 08 lets you write your own.)
+# likely). A true thought helps, a wrong one does harm. The figure compares the true thought, *as it is*, with a
+# thought of another program (*random*), with its own words in another order (*shuffled*) and with mere dots (*filler*).
+# (Notebook 05; notebook 08 lets you write your own.)
 
 # %%
 from ra3_lab.evaluate.latents import true_trace
@@ -83,7 +85,8 @@ draw_estep(run)
 # %% [markdown]
 # ## 5 · See it happen
 #
-# Drag *Training* from left to right. Click line numbers.
+# *F1* in the figure above is 1 where a thought stands at the start of every step and nowhere else. How it came to that,
+# line by line: drag *Training* from left to right. Click line numbers.
 
 # %%
 from ra3_lab.explore.timeline import latent_timeline
@@ -96,7 +99,8 @@ timeline
 #
 # The thoughts are written into all expert programs, and the model is trained on the result by next-token prediction.
 # In a further round the E-step starts again from there; this run has two, the default is one. The plain alternative,
-# next-token prediction on the code without thoughts (NTP), gets as many updates. (Notebook 06.)
+# next-token prediction on the code without thoughts (NTP), gets as many updates as both steps of RA3 together: 60 here,
+# against 20 of the E-step and the 40 of the M-step that are drawn. (Notebook 06.)
 
 # %%
 from ra3_lab.explore.compare import run_comparison
@@ -111,13 +115,15 @@ run_comparison([run])
 # not settle it: look at its intervals. The comparison that does is longer; the README has its table,
 # `docs/results.md` how to read it.
 #
-# Here is one program from the base model, judged outside this process:
+# Here the base model writes two programs for each of six tasks, and they are judged outside this process. Below stand
+# the first task with its first program, and for each task which of the two passed (1). If the first did not: can you
+# find the mistake?
 
 # %%
 from ra3_lab.evaluate.programs import evaluate_programs
 
 scores = evaluate_programs(lab.model, lab.tokenizer, lab.tasks("expert", 6), samples=2, seed=0, precision="fp32")
-print(scores.programs[0][0])
+print(lab.tasks("expert")[0].prompt + scores.programs[0][0])
 print("passed:", scores.correct.astype(int).tolist(), scores.statuses)
 
 # %% [markdown]

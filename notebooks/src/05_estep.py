@@ -44,8 +44,9 @@ print(true_trace(task).text)
 # the line now has ln 0.95 = −0.05. The thought has bought 0.64 nats. At c = 0.1 it pays; at c = 1 it does not.
 # (Method: the temporal ELBO with its KL term tuned to a constant price; `ra3_lab/midtrain/elbo.py`, `rewards`.)
 #
-# **Predict before you run the next cell:** we put four thoughts before the second step of this program: the true one,
-# one that names another step, the true words in a wrong order, and dots. Which help? Can a thought do *harm*?
+# **Predict before you run the next cell:** we put four thoughts before the second step of this program: the true one
+# (*as it is*), one that names another step (*random*), the true words in a wrong order (*shuffled*), and dots
+# (*filler*). Which help? Can a thought do *harm*?
 
 # %%
 from ra3_lab.explore.counterfactual import draw_comparison

@@ -106,7 +106,7 @@ import tempfile
 from pathlib import Path
 
 page = timeline.save(Path(tempfile.mkdtemp()) / "timeline.html")
-print(f"{page.stat().st_size / 1e6:.1f} MB; copy it wherever you like")
+print(f"{page} has {page.stat().st_size / 1e6:.1f} MB; copy it wherever you like")
 print(timeline.to_text()[:400])
 
 # %% [markdown]

@@ -25,6 +25,10 @@ print("made by:", failures["command"], "from base", failures["base"])
 # the others, so that six updates show it), watched on six programs; `healthy` is the first round of notebook 05's own
 # record, watched on 24. First the numbers at the first and the last look.
 #
+# `return`, `line_logp` and, without any thought, `plain_logp` are nats a program; `f1` says how well thoughts stand
+# where steps start, `apt` which share of them says exactly the step that starts there, `duration` how many lines one
+# lasts.
+#
 # **Predict** from the table alone what is wrong with each.
 
 # %%
@@ -43,7 +47,8 @@ for letter, run in runs.items():
 print(plain_table(("run", "update", *keys), rows))
 
 # %% [markdown]
-# Now line by line. `runs["healthy"]` can be looked at in the same way.
+# Now line by line. Drag *Training* to the first look and back, and choose more than one program: what is wrong with a
+# run may be plainer before its last look. `runs["healthy"]` can be looked at in the same way.
 
 # %%
 from ra3_lab.explore.timeline import latent_timeline

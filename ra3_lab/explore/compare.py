@@ -48,7 +48,7 @@ def run_comparison(records: Sequence[Mapping[str, Any]]) -> Explorer:
         "comparison",
         "Run comparison",
         "The arms' curves with a band over seeds, where they end, and what they cost. Smoothing averages the loss over "
-        "the last updates; the table takes the last tenth.",
+        "the last updates; the finding and the table take the last tenth.",
         (
             Control(
                 "measure", "Measure", tuple(measures), measures[0], "choice", tuple(MEASURES[m][1] for m in measures)

@@ -15,13 +15,15 @@ GLOSSES = {
     "as it is": "the program as it stands",
     "no thought": "the thought deleted",
     "true": "the step that really starts here",
-    "swapped": "the thought that stands next in the program",
+    "swapped": "control: the thought that stands next in the program",
     "random": "control: a thought of another program",
     "shuffled": "control: the same words in another order",
     "filler": "control: dots of the same length",
     "yours": "the thought you typed",
 }
 """Variant -> what it is."""
+CONTROLS = ("swapped", "random", "shuffled", "filler")
+"""Variants that a thought is compared with; grey and hatched in the figure."""
 
 
 def draw_comparison(comparison: Comparison) -> View:
@@ -39,7 +41,7 @@ def draw_comparison(comparison: Comparison) -> View:
     )
     text = f"Log-likelihood of {governed}, against the same program with no thought before line {begin + 1}: "
     text += "; ".join(f"{v.name} {number(changes[v.name], 2, sign=True)}" for v in told) + " nats. "
-    doubts = [name for name in ("random", "shuffled", "filler") if name in changes and changes[name] > 0]
+    doubts = [name for name in CONTROLS if name in changes and changes[name] > 0]
     yours = changes.get("yours", changes.get("as it is", 0.0))
     if yours > 0 and doubts:
         text += (
@@ -73,7 +75,6 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
     """A bar a variant: nats against no thought; controls are hatched."""
     told = [v for v in comparison.variants if v.name != "no thought"][::-1]
     values = [comparison.change(v) for v in told]
-    control = ["random", "shuffled", "filler"]
     low, high = min(0.0, *values), max(0.0, *values)
     room = 0.14 * (high - low or 1.0)  # for the numbers at the bars' ends
     figure = go.Figure(
@@ -82,9 +83,9 @@ def figure_comparison(comparison: Comparison) -> go.Figure:
             y=[f"{v.name} " for v in told],
             orientation="h",
             marker={
-                "color": ["#767676" if v.name in control else "#0072B2" for v in told],
-                "pattern": {"shape": ["/" if v.name in control else "" for v in told], "fillmode": "replace"},
-                "line": {"width": 1, "color": ["#767676" if v.name in control else "#0072B2" for v in told]},
+                "color": ["#767676" if v.name in CONTROLS else "#0072B2" for v in told],
+                "pattern": {"shape": ["/" if v.name in CONTROLS else "" for v in told], "fillmode": "replace"},
+                "line": {"width": 1, "color": ["#767676" if v.name in CONTROLS else "#0072B2" for v in told]},
             },
             text=[number(value, 2, sign=True) for value in values],
             textposition="outside",

@@ -16,6 +16,10 @@ from ra3_lab.explore.explorer import Explorer
 from ra3_lab.explore.page import asset
 from ra3_lab.explore.view import View
 
+LAB_CONFIG = {"displayModeBar": False, "responsive": False}
+"""Plotly's settings in JupyterLab, which has figures follow the width of the notebook by itself; plotly's own way
+forgets the height of a figure that was drawn twice when the window is resized, and it disappears."""
+
 
 def show(thing: Explorer | View) -> None:
     """Show it in the notebook cell, or print it."""
@@ -38,10 +42,12 @@ def show_view(view: View) -> None:
 
     show_html(view.head(), view.to_text())
     if figure := view.figure_json():
-        record = json.loads(figure) | {"config": {"displayModeBar": False, "responsive": True}}
+        record = json.loads(figure)
         if os.environ.get("RA3_STATIC"):
+            record["config"] = LAB_CONFIG | {"responsive": True}
             show_html(static_figure(record, view.twin.title), view.twin.title)
         else:
+            record["config"] = LAB_CONFIG
             bundle = {"application/vnd.plotly.v1+json": record, "text/plain": view.twin.title}
             display(bundle, raw=True)
     if tail := view.tail():

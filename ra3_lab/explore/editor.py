@@ -1,9 +1,9 @@
 """The counterfactual editor: change a thought of a program and see what the next lines' likelihood makes of it.
 
 Click a line to choose it; its thought is scored as it stands, deleted, swapped for the next one of the program, and
-beside the controls (another program's thought, the words shuffled, filler); type one's own. Two buttons write the
-rest of the program many times after each thought and run it on the task's tests: pass rate with n and interval,
-controls included.
+beside the controls (another program's thought, the words shuffled, filler); type one's own. A button writes the rest
+of the program many times after each thought and runs it on the task's tests: pass rate with n and interval, controls
+included.
 """
 
 from __future__ import annotations

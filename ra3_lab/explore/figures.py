@@ -108,6 +108,7 @@ def figure_estep(record: Mapping[str, Any]) -> go.Figure | None:
     figure.update_yaxes(title="F1 and share (%)", range=[0, 104], row=2, col=1)
     title = "E-step updates" + (" (dotted line: M-step, new round)" if starts else "")
     figure.update_xaxes(title=title, row=2, col=1)
+    figure.update_xaxes(dtick=whole_marks([row["update"] for row in watched + trained]))
     return dress(figure, twin.title, 540)
 
 
@@ -188,6 +189,15 @@ def _running_mean(values: Sequence[float], window: int) -> list[float]:
     [1.0, 2.0, 4.0]
     """
     return [sum(values[max(0, i + 1 - window) : i + 1]) / min(window, i + 1) for i in range(len(values))]
+
+
+def whole_marks(updates: Sequence[float]) -> int | None:
+    """Distance of the marks on an axis of updates: of few of them plotly would mark parts, of many it chooses well.
+
+    >>> whole_marks([0, 1, 2]), whole_marks(range(40))
+    (1, None)
+    """
+    return 1 if max(updates) <= 10 else None
 
 
 def dress(figure: go.Figure, title: str, height: int) -> go.Figure:

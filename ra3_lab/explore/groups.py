@@ -22,6 +22,7 @@ from ra3_lab.explore.view import View
 from ra3_lab.rlvr.rollouts import SeenAnswer, SeenGroup
 
 COLUMNS = ("answer", "verdict", "why", "reward", "advantage", "tokens", "mean ratio", "mean KL (nats)")
+ENDINGS = {"end": "ended by itself", "stop": "ended at a stop text", "length": "was cut at the limit of tokens"}
 MOST_EXPORTED = 4  # groups on an exported page
 FAINT, STRONG = 0.2, 0.6  # of the answer's largest value
 
@@ -107,18 +108,20 @@ def draw_answers(group: SeenGroup, measure: str, picked: int) -> View:
     values = token_values(answer, measure)
     at = max(range(len(values)), key=lambda i: abs(values[i]), default=None)
     text = (
-        f"Answer {picked + 1} was judged {answer.status.replace('_', ' ')} ({answer.detail or 'no remark'}) and ended "
-        f"by {answer.reason}; its advantage is {number(answer.advantage, 3, sign=True)}. {MEASURES[measure].about}"
+        f"Answer {picked + 1} was judged {answer.status.replace('_', ' ')} ({answer.detail or 'no remark'}) and "
+        f"{ENDINGS[answer.reason]}; its advantage is {number(answer.advantage, 3, sign=True)}. "
+        f"{MEASURES[measure].about}"
     )
     if at is not None:
         text += f" The largest here is {number(values[at], 4)} nats, at token {at + 1}, {_shown(answer.tokens[at])}."
-    rows = tuple(_row(i, one) for i, one in enumerate(group.answers))
+    columns = COLUMNS if _has_kl([group]) else COLUMNS[:-1]
+    rows = tuple(_row(i, one)[: len(columns)] for i, one in enumerate(group.answers))
     body = (
-        f'<pre aria-label="Prompt">{escape(group.prompt.rstrip())}</pre>{_table(rows, picked)}'
+        f'<pre aria-label="Prompt">{escape(group.prompt.rstrip())}</pre>{_table(columns, rows, picked)}'
         f'<div class="detail"><p><strong>Answer {picked + 1}</strong>, token by token ({MEASURES[measure].label}):</p>'
         f'<pre class="tokens">{_marked(answer, values)}</pre></div>'
     )
-    return View(Twin(title, text, COLUMNS, rows), body, figure_tokens(answer, measure), (1, 2), "The answers once more")
+    return View(Twin(title, text, columns, rows), body, figure_tokens(answer, measure), (1, 2), "The answers once more")
 
 
 def token_values(answer: SeenAnswer, measure: str) -> list[float]:
@@ -171,7 +174,7 @@ def _row(i: int, one: SeenAnswer) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]], picked: int) -> str:
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]], picked: int) -> str:
     shown = []
     for i, row in enumerate(rows):
         button = (
@@ -180,7 +183,7 @@ def _table(rows: Sequence[tuple[str, ...]], picked: int) -> str:
         )
         verdict, why, *numbers = map(escape, row[1:])
         shown.append((button, verdict, f'<span class="why">{why}</span>', *numbers))
-    return data_table("The group's answers", COLUMNS, shown, (1, 2))
+    return data_table("The group's answers", columns, shown, (1, 2))
 
 
 def _marked(answer: SeenAnswer, values: Sequence[float]) -> str:

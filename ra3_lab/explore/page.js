@@ -20,6 +20,9 @@ function show() {
   plot.hidden = !view.figure;
   if (view.figure) {
     plot.setAttribute("aria-label", head.querySelector(".finding").textContent);
+    // When the window is resized plotly deletes the height from the layout and takes that of the element.
+    view.height ??= view.figure.layout.height;
+    plot.style.height = `${view.height}px`;
     Plotly.react(plot, view.figure.data, view.figure.layout, data.config);
   }
   for (const input of inputs) {

@@ -11,8 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ra3_lab.explore.explorer import Control, Explorer
-from ra3_lab.explore.figures import dress, styles
-from ra3_lab.explore.findings import Twin, arm_label, number
+from ra3_lab.explore.figures import dress, styles, whole_marks
+from ra3_lab.explore.findings import Twin, arm_label, join, number
 from ra3_lab.explore.view import View
 
 MEASURES: Mapping[str, tuple[str, str]] = {
@@ -80,6 +80,8 @@ def draw_curves(runs: Sequence[Mapping[str, Any]], measure: str) -> View:
         f"From the first to the last update that was kept, in {unit}. The change compares the mean of the last third "
         f"with that of the first. {doubt}, and batches differ in difficulty: small changes are noise."
     )
+    if without := [arm_label(run["label"]) for run in runs if run["label"] not in seeds]:
+        text += f" Without such values: {join(list(dict.fromkeys(without)))}."
     columns = ("run", "seeds", "points", "first", "last", "change", "largest")
     return View(Twin(title, text, columns, tuple(rows)), figure=_figure(seeds, unit))
 
@@ -117,6 +119,7 @@ def _figure(seeds: Mapping[str, Sequence[Sequence[tuple[int, float]]]], unit: st
                 hovertemplate=f"%{{y:.3f}} {unit}, update %{{x}}",
             )
         )
-    figure.update_xaxes(title="updates")
+    updates = [update for each in seeds.values() for points in each for update, _ in points]
+    figure.update_xaxes(title="updates", dtick=whole_marks(updates))
     figure.update_yaxes(title=unit, rangemode="tozero")
     return dress(figure, "", 360)

@@ -44,7 +44,8 @@ def latent_timeline(record: Mapping[str, Any]) -> Explorer:
     longest = max(len(program["lines"]) for program in programs)
     sizes = (f"{len(p['truth'])} steps" if p["truth"] else f"{len(p['lines'])} lines" for p in programs)
     names = tuple(f"{p['task_id']} ({size})" for p, size in zip(programs, sizes, strict=True))
-    first = min(range(len(programs)), key=lambda i: -_gain(looks[-1]["programs"][i]))
+    last = looks[-1]["programs"]
+    first = max(range(len(programs)), key=lambda i: (bool(last[i]["latents"]), _gain(last[i])))
     return Explorer(
         "timeline",
         "Latent timeline",

@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:  # the core works without them
         '`pip install "ra3-lab[notebook]"`. `to_html()` and `to_text()` work without it.'
     ) from error
 
+from ra3_lab.explore.display import LAB_CONFIG
 from ra3_lab.explore.explorer import Action, Control, Explorer
 from ra3_lab.explore.page import asset
 
@@ -67,7 +68,7 @@ class ExplorerWidget(ipywidgets.VBox):
         self.drawing = ipywidgets.Output()
         title = f'<h2 class="title">{escape(explorer.title)}</h2><p class="intro">{escape(explorer.intro)}</p>'
         intro = ipywidgets.HTML(f'<div class="ra3">{title}</div>')
-        controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap"})
+        controls = ipywidgets.Box(tuple(self._inputs.values()), layout={"flex_flow": "row wrap", "grid_gap": "0 24px"})
         buttons = tuple(ipywidgets.Button(description=a.label, layout={"width": "auto"}) for a in explorer.actions)
         parts = (intro, controls, self.top, self.drawing, self.bottom)
         super().__init__((*parts, ipywidgets.HBox(buttons), self.answer) if buttons else parts)
@@ -152,6 +153,6 @@ def _input(control: Control, value: Any) -> Any:
 
 def _plotly_output(figure: dict[str, Any], alt: str) -> dict[str, Any]:
     """A display of the figure, as the kernel would send it."""
-    figure["config"] = {"displayModeBar": False, "responsive": True}
+    figure["config"] = LAB_CONFIG
     data = {"application/vnd.plotly.v1+json": figure, "text/plain": alt}
     return {"output_type": "display_data", "data": data, "metadata": {}}

@@ -136,6 +136,10 @@ def test_05_the_timeline_follows_the_slider_and_hears_clicks(lab, artefacts):
     box.locator('[data-when="line=2"]').wait_for(state="visible")
     assert box.locator('[data-when="line=0"]').is_hidden()
     assert "E-step update 0" in run_cell_with(page, "print(timeline.to_text())"), "the kernel knows what was dragged"
+    for width, height in ((1280, 700), (1000, 2000), (1280, 900)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(1_000)
+        assert box.locator(".js-plotly-plot").bounding_box()["height"] == 300, "a resized window keeps the figure"
     shots(page, box, "timeline", artefacts)
 
 

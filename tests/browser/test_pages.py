@@ -87,6 +87,27 @@ def test_dragging_the_slider_and_clicking_a_line_change_the_timeline(open_page):
     assert page.is_visible('[data-when="line=2"]')
 
 
+def test_a_figure_keeps_its_height_when_the_window_is_resized(open_page):
+    page = open_page("timeline")
+    height = "document.getElementById('figure').getBoundingClientRect().height"
+    before = page.evaluate(height)
+    page.focus("#control-look")
+    for key, size in (("Home", (900, 900)), ("End", (1280, 700)), ("Home", (1280, 900))):
+        page.keyboard.press(key)
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.wait_for_timeout(500)
+        assert page.evaluate(height) == before, f"at {size}"
+
+
+def test_lines_of_code_are_not_broken_where_a_notebook_is_narrow(open_page):
+    page = open_page("timeline", size=(660, 900))  # as wide as an explorer in JupyterLab in a window of 800
+    broken = page.evaluate(
+        "[...document.querySelectorAll('.lines tr:not(.thought) td.code code')]"
+        ".filter(code => code.getBoundingClientRect().height > 25).map(code => code.textContent)"
+    )
+    assert not broken
+
+
 def opened_details(page):
     return page.evaluate(
         "[...document.querySelectorAll('#head .detail')].filter(x => !x.hidden).map(x => x.dataset.when)"
