@@ -444,6 +444,26 @@ def test_a_journal_is_gone_on_from_even_with_a_torn_line(tmp_path):
     assert len(read_journal(journal)) == 3
 
 
+def test_a_grading_that_is_asked_to_stop_leaves_what_is_under_way(tmp_path):
+    """What is left undone is no failure of the grader: the next grading begins it anew."""
+    endless = with_answer("def discounted_return(r, g):\n    while True: pass")
+    for student, document in (("ada", with_answer(GOOD)), ("bob", endless)):
+        hand_in(tmp_path / "in", student, document)
+    found, _ = find(tmp_path / "in")
+    journal = tmp_path / "journal.jsonl"
+
+    def control_c(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade_all(found, SECRET, journal, workers=2, progress=control_c)
+    assert [one.student for one in read_journal(journal).values()] == ["ada"]
+    stopped = Grader(SECRET, None)
+    stopped.stopping.set()
+    with pytest.raises(grade.Stopped):  # before it asks the sandbox for anything
+        stopped.grade(found[0])
+
+
 def test_another_right_answer_is_another_key(tmp_path, monkeypatch):
     """Also where the file of the exercise is the same: oracles call the library."""
     hand_in(tmp_path, "ada", with_answer(GOOD))

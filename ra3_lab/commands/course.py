@@ -267,9 +267,13 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
         raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
     with narrator() as say:
         show = tenths(say, "graded")
-        records = grade_all(
-            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
-        )
+        journal = action.course / files.JOURNAL
+        try:
+            records = grade_all(wanted, secret, journal, action.workers, action.isolation, action.threads, show)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "stopped; nothing was written, what has been graded is kept. Give the same command again to go on"
+            ) from None
     counts, changed = files.write(records, action.out, action.course, secret, deadline, action.names)
     for note in changed:
         print(f"note: {note}", file=sys.stderr)

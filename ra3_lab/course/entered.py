@@ -55,8 +55,10 @@ def _some(names: Sequence[str]) -> str:
 def _table(path: Path, what: str) -> list[list[str]]:
     """Rows of a CSV file as spreadsheets save it, separated by whichever of , ; tab gives the first line most columns.
 
-    ValueError for text that is not UTF-8.
+    FileNotFoundError, ValueError for text that is not UTF-8.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}, the {what}, is not a file: give the path of a CSV or text file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
