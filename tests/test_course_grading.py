@@ -262,6 +262,7 @@ def test_missing_and_late_are_told(tmp_path, sandbox):
     found, _ = find(tmp_path)
     records = [sandbox.grade(one) for one in entered.with_missing(found, ["bob"], [])]
     assert len(entered.with_missing(found, [], [])) == 1  # without a roster nobody is missing
+    assert len(entered.with_missing(found, ["bob", "bob"], ["a0", "a0"])) == 2  # once, however often it was asked for
     out, course = tmp_path / "grades.csv", tmp_path / "course"
     course.mkdir()
     results.write(records, out, course, SECRET, datetime(2027, 3, 2), names=True)

@@ -73,7 +73,7 @@ def with_missing(submissions: Sequence[Submission], roster: Sequence[str], names
 
     Without a roster nobody can be missing.
     """
-    names = names or sorted({one.assignment for one in submissions} - {""})
+    names = list(dict.fromkeys(names)) or sorted({one.assignment for one in submissions} - {""})
     chosen = [one for one in submissions if one.assignment in names or not one.assignment]
     there = {(one.student, one.assignment) for one in chosen}
     students = sorted({one.student for one in submissions} | set(roster)) if roster else []
