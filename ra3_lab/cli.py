@@ -63,6 +63,17 @@ def usage() -> str:
     return _USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()))
 
 
+def _told(error: Exception) -> str:
+    """An error's text; one that came from the system as it was, without its number and with the next step.
+
+    >>> _told(PermissionError(13, "Permission denied", "grades"))
+    'grades: Permission denied; give another path, or mend this one.'
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}; give another path, or mend this one."
+    return str(error)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. Errors that a user can mend end in one line and status 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -92,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = with_json_target(arguments[1:])
         return tyro.cli(with_files(function, words), args=words, prog=f"ra3-lab {arguments[0]}") or 0
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"ra3-lab {arguments[0]}: {error}", file=sys.stderr)
+        print(f"ra3-lab {arguments[0]}: {_told(error)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         from ra3_lab.runs.memory import ran_out

@@ -87,6 +87,17 @@ def test_a_model_comes_back_as_saved_and_is_never_overwritten(model, small_token
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing half-written stays"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("model.safetensors", "weights cannot be read"), ("tokenizer.json", "tokenizer is not JSON")]
+)
+def test_half_of_a_file_is_told_with_the_folder(name, said, model, small_tokenizer, tmp_path):
+    save_model(model, small_tokenizer, tmp_path / "model")
+    whole = (tmp_path / "model" / name).read_bytes()
+    (tmp_path / "model" / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"model: .*{said} .*damaged, get"):
+        load_model(tmp_path / "model", "cpu")
+
+
 def test_a_tokenizer_of_another_model(model, small_tokenizer, tmp_path):
     model.resize_token_embeddings(100)
     model.save_pretrained(tmp_path / "model")

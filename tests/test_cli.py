@@ -87,6 +87,7 @@ def test_midtrain_on_own_code_writes_a_run_and_refuses_to_overwrite_it(solutions
         (["--heldout-samples", "1", "0"], "--heldout-samples 0: numbers"),
         (["--threads", "0"], "threads=0: CPU threads to use, 1 or more"),
         (["--checkpoint-every", "0"], "checkpoint_every=0"),
+        (["--quant", "nf4"], "quant=nf4 without adapters leaves nothing to train"),
         (["--seed", "-1"], "seed=-1: 0 or more"),
         (["--method", "annotator"], "method annotator, but none of the"),
     ],

@@ -108,6 +108,10 @@ def test_checking_what_is_no_notebook_says_so(course, tmp_path):
             ["grade", ".", "--out", "g.csv", "--course", "mine", "--deadline", "tomorrow"],
             "a time like 2027-03-01T23:59",
         ),
+        (
+            ["grade", ".", "--out", "g.csv", "--course", "mine", "--roster", "class.csv"],
+            "class.csv, the roster, is not a",
+        ),
         (["leaks", "nowhere"], "holds no notebook"),
         (["check", "nowhere.ipynb"], "give a notebook"),
     ],

@@ -262,6 +262,7 @@ def test_missing_and_late_are_told(tmp_path, sandbox):
     found, _ = find(tmp_path)
     records = [sandbox.grade(one) for one in entered.with_missing(found, ["bob"], [])]
     assert len(entered.with_missing(found, [], [])) == 1  # without a roster nobody is missing
+    assert len(entered.with_missing(found, ["bob", "bob"], ["a0", "a0"])) == 2  # once, however often it was asked for
     out, course = tmp_path / "grades.csv", tmp_path / "course"
     course.mkdir()
     results.write(records, out, course, SECRET, datetime(2027, 3, 2), names=True)
@@ -442,6 +443,26 @@ def test_a_journal_is_gone_on_from_even_with_a_torn_line(tmp_path):
     assert seen == [2, 3]
     assert [one.marks for one in again] == [one.marks for one in whole]
     assert len(read_journal(journal)) == 3
+
+
+def test_a_grading_that_is_asked_to_stop_leaves_what_is_under_way(tmp_path):
+    """What is left undone is no failure of the grader: the next grading begins it anew."""
+    endless = with_answer("def discounted_return(r, g):\n    while True: pass")
+    for student, document in (("ada", with_answer(GOOD)), ("bob", endless)):
+        hand_in(tmp_path / "in", student, document)
+    found, _ = find(tmp_path / "in")
+    journal = tmp_path / "journal.jsonl"
+
+    def control_c(done, of):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade_all(found, SECRET, journal, workers=2, progress=control_c)
+    assert [one.student for one in read_journal(journal).values()] == ["ada"]
+    stopped = Grader(SECRET, None)
+    stopped.stopping.set()
+    with pytest.raises(grade.Stopped):  # before it asks the sandbox for anything
+        stopped.grade(found[0])
 
 
 def test_another_right_answer_is_another_key(tmp_path, monkeypatch):

@@ -239,7 +239,7 @@ def test_eval_of_the_embedded_model_on_mbpp(benchmarks_dir, tmp_path, shut_in):
         (["--tasks", "0"], "tasks is 0"),
         (["--max-new", "0"], "max_new is 0"),
         (["--samples-out", "nowhere/s.jsonl"], "there is no folder nowhere: make it, or choose another --samples-out"),
-        (["--model", "./nowhere", "--tasks", "1", "--skip-self-test"], "no model directory"),
+        (["--model", "./nowhere", "--tasks", "1", "--isolation", "none"], "no model directory"),  # before any judging
     ],
 )
 def test_eval_with_bad_input(arguments, message, capsys):

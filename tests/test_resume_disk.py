@@ -17,6 +17,7 @@ from ra3_lab.cli import main
 from ra3_lab.midtrain.em import MidtrainConfig, midtrain
 from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.midtrain.mstep import MStepConfig
+from ra3_lab.models.load import save_model
 from ra3_lab.runs import create_run, read_jsonl, resume_run, write_json
 from ra3_lab.runs.checkpoint import latest_checkpoint, load_state
 from ra3_lab.trace import Trace
@@ -164,6 +165,8 @@ def test_an_empty_place_that_is_read_only_is_named_before_the_work(disk, monkeyp
     assert "demo cannot be written to: Read-only file system; choose another --out." in capsys.readouterr().err
     assert main(["eval", "--bench", "pipelines", "--samples-out", str(folder / "mine.jsonl")]) == 2
     assert "mine.jsonl cannot be written: Read-only file system; choose another --samples" in capsys.readouterr().err
+    assert main(["eval", "--bench", "pipelines", "--json", str(folder / "found.json")]) == 2
+    assert "found.json cannot be written: Read-only file system; choose another" in capsys.readouterr().err
 
 
 def test_a_writer_that_fails_anywhere_leaves_the_last_checkpoint(tiny_thinker, small_tokenizer, tmp_path, monkeypatch):
@@ -184,6 +187,14 @@ def test_a_writer_that_fails_anywhere_leaves_the_last_checkpoint(tiny_thinker, s
     monkeypatch.undo()
     assert whole_checkpoint(tmp_path / "run") == 2
     assert torch.equal(weights(go_on(tmp_path / "run", tiny_thinker, small_tokenizer)), weights(plain))
+
+
+def test_a_model_that_does_not_fit_is_an_error_in_one_sentence(disk, tiny_thinker, small_tokenizer):
+    folder, _ = disk
+    (folder / "much").write_bytes(b"0" * 1_000_000)
+    with pytest.raises(OSError, match=r"model cannot be written: .*No space left on device.*; make room"):
+        save_model(tiny_thinker, small_tokenizer, folder / "model")
+    assert [path.name for path in folder.iterdir()] == ["much"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path, capsys):

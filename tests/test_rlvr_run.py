@@ -294,8 +294,13 @@ def test_wrong_input_is_told_in_a_line(tmp_path, capsys, tiny_thinker, small_tok
         ("--engine ours", "engine='ours': one of auto, decoder"),
         ("--kl-every -5", "kl_every=-5: updates between two, or 0 for none"),
         ("--groups-every -1", "groups_every=-1: updates between two, or 0 for none"),
+        ("--adapter eva", "adapter eva reads programs before training"),
+        ("--tasks nowhere.jsonl --quant nf4", "leaves nothing to train"),  # before tasks are read
+        ("--tasks nowhere.jsonl --checkpoint-every 0", "checkpoint_every=0"),
     ):
         assert message in _told(["--out", out, *flags.split()], capsys)
+    inside = str(tests / "run")  # a file
+    assert "cannot be made: Not a directory" in _told(["--out", inside, "--tasks", "nowhere.jsonl"], capsys)
     for given, message in (
         ("mbppp", "unknown"),
         ("own:nowhere.jsonl", "nowhere.jsonl is no file: give NAME, NAME:SPLIT, NAME:FILE"),

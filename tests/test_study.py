@@ -234,6 +234,22 @@ def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path
     assert "no arm 'none'" in capsys.readouterr().err
 
 
+def test_a_study_says_how_to_go_on_and_is_no_guest_in_a_runs_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    words = ["study", str(tmp_path / "tiny.json"), "--out", str(tmp_path / "out")]
+
+    def control_c(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr("ra3_lab.study.run._run", control_c)
+        assert main(words) == 130
+    assert "Give the same command again to go on" in capsys.readouterr().err
+    (tmp_path / "out" / "run.json").write_text("{}")
+    assert main(words) == 2
+    assert "holds a training run (run.json): choose another --out" in capsys.readouterr().err
+
+
 def test_one_seed_is_said_to_be_one(finished):
     _, records = finished
     for seeds, head in (([0, 1], "seeds and tasks"), ([0], "tasks only; one seed")):

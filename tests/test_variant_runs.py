@@ -4,6 +4,7 @@ and annotate with the same flags."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from four_bits import mend_down_proj
 
 from ra3_lab.cli import main
 from ra3_lab.evaluate.latents import trace_of
+from ra3_lab.models.export import card
 from ra3_lab.models.load import load_model, save_model
 from ra3_lab.models.quantize import disarm, is_4bit
 from ra3_lab.models.trained import load_to_read, trained_model
@@ -58,6 +60,14 @@ def logits(model) -> torch.Tensor:
         return model.eval()(input_ids=IDS, use_cache=False).logits
 
 
+def loaded_by(folder):
+    """The model that the code on an export's card gives."""
+    names: dict = {}
+    (code,) = re.findall(r"^```python\n(.*?)^```", (folder / "README.md").read_text(), re.S | re.M)
+    exec(code.replace("THIS_FOLDER", str(folder)), names)
+    return names["model"]
+
+
 @pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in WORKING])
 def test_a_run_is_exported_as_it_was_trained(name, run_of, tmp_path):
     from peft import PeftModel
@@ -88,7 +98,23 @@ def test_a_run_is_exported_as_it_was_trained(name, run_of, tmp_path):
     loaded = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
     disarm(loaded)
     torch.testing.assert_close(logits(loaded), trained, atol=2e-3, rtol=2e-3)
-    assert "nats_per_line" in (tmp_path / "adapter" / "README.md").read_text()
+    text = (tmp_path / "adapter" / "README.md").read_text()
+    assert "nats_per_line" in text and "support_avx512bf16_for_cpu = False" in text
+
+
+def test_a_card_names_the_base_as_plain_transformers_knows_it(run_of, programs, tmp_path):
+    """The embedded one; and that of a run which began with another run: its adapters belong on that one's model."""
+    flags = ["--adapter", "lora", "--rank", "4"]
+    first, second = run_of(*flags), tmp_path / "second"
+    given = ["--data", str(programs), "--heldout", str(programs), "--model", str(first)]
+    assert main(["midtrain", *given, *SIZE, *flags, "--out", str(second)]) == 0
+    for run in (first, second):
+        out = tmp_path / f"{run.name} exported"
+        assert main(["export", str(run), "--out", str(out), "--form", "adapter"]) == 0
+        trained = load_model(run / "model", "cpu")[0]
+        torch.testing.assert_close(logits(loaded_by(out)), logits(trained), atol=1e-4, rtol=1e-4)
+    shown = card("Qwen/Qwen2.5-1.5B", Variant(adapter="lora"), "adapter", {"tokens": 0}, {}, "float32")
+    assert 'from_pretrained("Qwen/Qwen2.5-1.5B")' in shown
 
 
 def test_adapters_are_refused_on_another_base_of_the_same_shape(run_of, tmp_path, capsys):

@@ -4,6 +4,7 @@ adapter tensor and nothing else, and a rollout in between changes no gradient.""
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,13 @@ def ready(embedded, programs):
         return twin(made[variant])
 
     return make
+
+
+def test_checkpointing_is_switched_on_and_nobody_is_warned_of_a_name_that_we_chose(embedded):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = prepare(embedded[0], Variant(adapter="lora", rank=4, checkpointing=True))
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def trained(model) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ import tyro
 from ra3_lab.commands.output import Json, results
 
 FOLDER = Path("ra3_course")
+_GO_ON = "stopped; nothing was written, what has been graded is kept. Give the same command again to go on"
 
 
 @dataclass(frozen=True)
@@ -267,9 +268,11 @@ def _grade(action: Grade) -> tuple[int, dict[str, Any]]:
         raise ValueError(f"{action.submissions} holds no notebook: one folder a student, or files NAME_a1.ipynb.")
     with narrator() as say:
         show = tenths(say, "graded")
-        records = grade_all(
-            wanted, secret, action.course / files.JOURNAL, action.workers, action.isolation, action.threads, show
-        )
+        journal = action.course / files.JOURNAL
+        try:
+            records = grade_all(wanted, secret, journal, action.workers, action.isolation, action.threads, show)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_GO_ON) from None
     counts, changed = files.write(records, action.out, action.course, secret, deadline, action.names)
     for note in changed:
         print(f"note: {note}", file=sys.stderr)
@@ -297,7 +300,10 @@ def _rank(action: Rank) -> tuple[int, dict[str, Any]]:
         return student if action.names else secret.pseudonym(student)
 
     with narrator() as say:
-        found = rank(action.submissions, secret, action.course, action.tasks, action.samples, action.isolation, say)
+        try:
+            found = rank(action.submissions, secret, action.course, action.tasks, action.samples, action.isolation, say)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_GO_ON.replace("graded", "scored")) from None
     rows = table_rows(found, label)
     students = ({row.student for row in found.rows} | set(found.refused)) - {BASE}
     write_ranking(rows, students, action.out, action.course, secret)

@@ -75,6 +75,8 @@ def run(
     from ra3_lab.commands.judge import table
     from ra3_lab.evaluate.benchmark import RunStopped, check_ks, judge_samples, self_test, summarise
     from ra3_lab.evaluate.samples import write_samples
+    from ra3_lab.evaluate.sampling import sample_completions
+    from ra3_lab.models.trained import load_to_read
     from ra3_lab.runs import narrator, tenths
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
@@ -103,17 +105,14 @@ def run(
                 say(f"{len(chosen)} tasks of {bench}; data hash {chosen.hash}")
                 if bench in ("mbpp", "mbpp-sanitized") and split is None:
                     say("note: published MBPP scores are on --split test (ids 11 to 510); this is the whole file")
+                say(f"loading {model}")  # first: a wrong name is told before minutes of judging reference solutions
+                network, tokenizer = load_to_read(model, device, reading)
                 chosen = with_expected(chosen, workers, isolation, tenths(say, "expected results"))
                 tested: dict[str, Any] | str = "skipped"
                 if not skip_self_test:
                     tested = self_test(chosen, workers, isolation, tenths(say, "self-test"))
                     say(f"self-test: {tested['passed']} of {tested['of']} reference solutions pass")
 
-                from ra3_lab.evaluate.sampling import sample_completions
-                from ra3_lab.models.trained import load_to_read
-
-                say(f"loading {model}")
-                network, tokenizer = load_to_read(model, device, reading)
                 samples, sampling = sample_completions(
                     network, tokenizer, chosen, n, temperature, max_new, seed, precision, tenths(say, "sampled tasks")
                 )

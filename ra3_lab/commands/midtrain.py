@@ -108,14 +108,17 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     from ra3_lab.corpus.holdout import hold_out
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
-    from ra3_lab.models.load import load_model
-    from ra3_lab.runs.directory import require_free
+    from ra3_lab.models.load import load_model, pick_device
+    from ra3_lab.models.variants import check
+    from ra3_lab.runs.directory import check_interval, require_free
     from ra3_lab.runs.provenance import digest_of_traces, digest_of_weights
     from ra3_lab.trace import language_of
 
     use_threads(given["threads"])
     if not going_on:
         from_first(lambda: require_free(out))
+    check_interval(given["checkpoint_every"])  # before a model is loaded
+    check(config.variant, pick_device(given["device"]))
     base, tokenizer = load_model(model_source(given["model"]), given["device"], config.variant, config.seed)
     tokenizer = tokenizer.with_marker(language_of(given["language"]).marker)
     limit = base.config.max_position_embeddings // 2 if given["max_tokens"] is None else given["max_tokens"]

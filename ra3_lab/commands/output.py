@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from itertools import pairwise
@@ -132,14 +133,22 @@ def require_new_file(flag: str, path: Path | None) -> None:
 def results(command: str, json: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that emits the command's record, to be called once, with `schema_version` and `command` added.
 
-    Raises ValueError at once, before hours of work, where FILE is not a .json file in a folder that exists.
+    Raises ValueError at once, before hours of work, where FILE is not a .json file in a folder that exists, and OSError
+    where nothing can be written into that folder.
     """
     from ra3_lab.runs import json_text, write_json
+    from ra3_lab.runs.files import explained
 
     if json is not None and str(json) != "-" and (json.suffix != ".json" or not json.parent.is_dir() or json.is_dir()):
         raise ValueError(
             f"--json {json}: give the name of a .json file in a folder that exists, or no name for stdout."
         )
+    if json is not None and str(json) != "-":
+        try:
+            with tempfile.TemporaryFile(dir=json.parent):
+                pass
+        except OSError as error:
+            raise explained(error, f"--json {json} cannot be written", "choose another folder") from error
     stdout = sys.stdout
 
     def emit(record: Mapping[str, Any]) -> None:

@@ -93,16 +93,19 @@ def run(
 def _train(given: dict[str, Any], config: RLVRConfig, out: Path, going_on: bool) -> dict[str, Any]:
     """Begin or go on, to the end; returns the summary. Raises Interrupted, the run saved, when asked to stop."""
     from ra3_lab.distributed import first, from_first
-    from ra3_lab.models.load import load_model
+    from ra3_lab.models.load import load_model, pick_device
+    from ra3_lab.models.variants import check
     from ra3_lab.rlvr.loop import fixed_settings, rlvr
     from ra3_lab.runs import model_source, narrator, open_run, polite_stop, read_run, write_json
-    from ra3_lab.runs.directory import require_free
+    from ra3_lab.runs.directory import check_interval, require_free
     from ra3_lab.runs.provenance import digest_of_texts, digest_of_weights
     from ra3_lab.sandbox import Judge, layers
 
     use_threads(given["threads"])
     if not going_on:
         from_first(lambda: require_free(out))
+    check_interval(given["checkpoint_every"])  # all of this before tasks are judged and groups sampled
+    check(config.variant, pick_device(given["device"]))
     training = read_task_set(given["tasks"])
     test = read_task_set(given["validation"]) if given["validation"] else None
     looked_at = list(test)[: given["validation_tasks"]] if test is not None else []

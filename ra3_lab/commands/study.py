@@ -66,8 +66,14 @@ def run(
             emit({"minutes": dict(rows), "all": whole})
             return 0
         folder = out or Path("runs") / Path(spec).stem
-        with narrator(15) as say:
-            records = run_study(chosen, folder, say, keep_models)
+        try:
+            with narrator(15) as say:
+                records = run_study(chosen, folder, say, keep_models)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped; finished arms are in {folder}, the one under way is begun anew. Give the same command again "
+                "to go on"
+            ) from None
         tables = {split: summarise_seeds(seed_records(records, split), chosen.pairs) for split in chosen.splits}
         for split, table in tables.items():
             write_json(folder / f"table_{split}.json", table)

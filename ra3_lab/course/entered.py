@@ -55,8 +55,10 @@ def _some(names: Sequence[str]) -> str:
 def _table(path: Path, what: str) -> list[list[str]]:
     """Rows of a CSV file as spreadsheets save it, separated by whichever of , ; tab gives the first line most columns.
 
-    ValueError for text that is not UTF-8.
+    FileNotFoundError, ValueError for text that is not UTF-8.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}, the {what}, is not a file: give the path of a CSV or text file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -71,7 +73,7 @@ def with_missing(submissions: Sequence[Submission], roster: Sequence[str], names
 
     Without a roster nobody can be missing.
     """
-    names = names or sorted({one.assignment for one in submissions} - {""})
+    names = list(dict.fromkeys(names)) or sorted({one.assignment for one in submissions} - {""})
     chosen = [one for one in submissions if one.assignment in names or not one.assignment]
     there = {(one.student, one.assignment) for one in chosen}
     students = sorted({one.student for one in submissions} | set(roster)) if roster else []

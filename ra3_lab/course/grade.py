@@ -12,6 +12,7 @@ import builtins
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -106,11 +107,17 @@ class Practice(Secret):
         return PRACTICE_SEED
 
 
+class Stopped(Exception):
+    """Somebody has asked the grading to stop."""
+
+
 class Grader:
     """Grades submissions one after the other, in a sandbox of its own that stays warm."""
 
     def __init__(self, secret: Secret, judge: Judge) -> None:
         self.secret, self.sandbox = secret, judge
+        self.stopping = threading.Event()
+        """Set by another thread: the submission under way is left at its next call."""
 
     def grade(self, submission: Submission) -> Record:
         """The record of one submission; exercises that are not there are told about, not skipped."""
@@ -162,6 +169,8 @@ class Grader:
         return Mark(points, exercise.points, finding.mistake, finding.hint, example), stuck, seconds
 
     def call(self, submission: Submission, exercise: Exercise, inputs: Sequence[Arguments], stuck: bool) -> Returned:
+        if self.stopping.is_set():
+            raise Stopped
         source = program.text(submission, exercise, stuck)
         limits = Limits(exercise.cpu_seconds, exercise.memory_mb, OUTPUT_BYTES)
         return self.sandbox.call([Invocation(source, program.ENTRY, inputs)], limits)[0]
@@ -279,11 +288,14 @@ def grade_all(
                 local.grader = free.pop()
             try:
                 return local.grader.grade(submission)
+            except Stopped:
+                raise
             except Exception as error:  # one submission must not end the grading of all others
                 return _failed(submission, secret, error)
 
         workers = min(workers, len(left))
-        free += [stack.enter_context(grader(secret, isolation, threads)) for _ in range(workers)]
+        graders = [stack.enter_context(grader(secret, isolation, threads)) for _ in range(workers)]
+        free += graders
         if not left:
             return [_as_found(done[key_of(one, secret)], one) for one in submissions]
         file = stack.enter_context(_appending(journal))
@@ -300,7 +312,11 @@ def grade_all(
                     finished += 1
                     if progress is not None:
                         progress(finished, len(submissions))
-        except BaseException:
+        except BaseException as stop:
+            if isinstance(stop, KeyboardInterrupt):
+                print("stopping after the exercise under way; once more stops at once.", file=sys.stderr, flush=True)
+            for one in graders:
+                one.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [_as_found(done[key_of(one, secret)], one) for one in submissions]

@@ -32,6 +32,8 @@ LARGEST = 20_000_000
 LONGEST_CELL = 100_000
 """Characters of a code cell that is looked at for magics and errors; a longer one is run as it is."""
 _IGNORED = {".ipynb_checkpoints", "__MACOSX", ".git"}
+_OTHERWISE = (".py", ".zip", ".html", ".ipynb.txt", ".pdf", ".7z", ".rar", ".tar", ".gz", ".tgz")
+"""What students hand in for the notebook itself."""
 _ASSIGNMENT = re.compile(r"(?:^|[^a-zA-Z0-9])(a\d+)(?![a-zA-Z0-9])", re.IGNORECASE)
 _MAGIC = re.compile(r"^\s*(?:%|!|\?)|\?\s*$")
 _RUNS_PYTHON = {"%%time", "%%timeit", "%%capture", "%%prun", "%%debug", "%%memit"}
@@ -105,7 +107,7 @@ def _files(folder: Path, notes: list[str]) -> Iterable[Path]:
         for name in sorted(files):
             path = Path(place, name)
             if not name.lower().endswith(".ipynb") or name.startswith("._"):
-                if name.lower().endswith((".py", ".zip", ".html", ".ipynb.txt")):
+                if name.lower().endswith(_OTHERWISE):
                     notes.append(f"{_relative(folder, path)} is no notebook: hand in (or unpack) the .ipynb file")
             elif not stat.S_ISREG(path.lstat().st_mode):
                 notes.append(f"{_relative(folder, path)} is no regular file and was not read")

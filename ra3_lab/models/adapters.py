@@ -264,5 +264,7 @@ def _add_adapters(model: Any, variant: Variant, seed: int, starts: _Starts) -> A
 
 def _checkpointed(model: Any, variant: Variant) -> Any:
     if variant.checkpointing:  # the reentrant kind loses gradients where the input needs none
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():  # of a new name, which the oldest transformers that we support does not have
+            warnings.simplefilter("ignore", FutureWarning)
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model

@@ -136,22 +136,33 @@ def card(
                 f"{error['largest']:.2g} ({error['tokens']:.0f} tokens), against the model that was trained."
             )
     else:
-        where = "THIS_FOLDER/base" if own_base else base
-        extra = ""
+        where, extra = f'"{"THIS_FOLDER/base" if own_base else base}"', ""
+        if base == "embedded" and not own_base:
+            where = "ra3_lab.embedded_model_dir()"
+            lines.append("import ra3_lab")
         if variant.quantized and not own_base:
             lines.append("from transformers import BitsAndBytesConfig")
             lines.append(
                 f'stored = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="{variant.quant}", '
-                f"bnb_4bit_use_double_quant={variant.nested})"
+                f"bnb_4bit_use_double_quant={variant.nested}, "
+                f'bnb_4bit_compute_dtype="{as_record(variant)["compute"]}")'
             )
             extra = ", quantization_config=stored"
         lines += [
             "from peft import PeftModel",
-            f'base = AutoModelForCausalLM.from_pretrained("{where}"{extra})',
+            f"base = AutoModelForCausalLM.from_pretrained({where}{extra})",
             'model = PeftModel.from_pretrained(base, "THIS_FOLDER")',
             "```",
             "",
         ]
+        if variant.quantized:
+            lines += [
+                "On a CPU set `support_avx512bf16_for_cpu = False` on every module that has it, before the first call:",
+                "else bitsandbytes 0.50 may repack 4-bit weights in evaluation mode, and DoRA and later gradients come",
+                "out wrong. There it also unpacks weights wrongly whose rows are no multiple of 64, as some of the",
+                "embedded model are; merged weights have neither fault.",
+                "",
+            ]
         if own_base:
             lines.append(f"{variant.adapter} adapters belong on the residual in `base/`, not on the published base.")
     if figures:

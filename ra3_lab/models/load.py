@@ -72,6 +72,7 @@ def load_model(
     newline and marker or is not the one that the weights were saved with, or for a variant that does not work here.
     Remote code is never run.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -94,7 +95,10 @@ def load_model(
     check(variant, place, training=False)  # before anything is downloaded or read
     frozen = variant.quantized or variant.adapted
     dtype = torch.bfloat16 if frozen and place.type == "cuda" and best_precision(place) == "bf16" else torch.float32
-    model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, trust_remote_code=False)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, trust_remote_code=False)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: its weights cannot be read ({error}): they are damaged, get them anew.") from error
     if len(tokenizer.hf) > model.config.vocab_size:
         raise ValueError(
             f"{source}: the tokenizer has {len(tokenizer.hf)} tokens, the model {model.config.vocab_size}: "

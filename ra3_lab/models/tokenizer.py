@@ -9,6 +9,7 @@ every token, from which scoring knows what belongs to a line, what to a latent a
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,11 +196,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, marker: str = MARKER)
 
 
 def load_tokenizer(path: str | Path) -> LineTokenizer:
-    """The tokenizer of a model directory or hub name, checked. Raises ValueError where there is none."""
+    """The tokenizer of a model directory or hub name, checked. ValueError where there is none or a damaged one."""
     from transformers import AutoTokenizer
 
     if Path(path).is_dir() and not any(
         (Path(path) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
     ):
         raise ValueError(f"{path} has no tokenizer (tokenizer.json): save the model's tokenizer beside its weights.")
-    return LineTokenizer(AutoTokenizer.from_pretrained(str(path)), name=str(path))
+    try:
+        found = AutoTokenizer.from_pretrained(str(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: a file of its tokenizer is not JSON ({error}): it is damaged, get it anew."
+        ) from error
+    return LineTokenizer(found, name=str(path))

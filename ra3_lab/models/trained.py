@@ -9,6 +9,7 @@ from typing import Any
 from ra3_lab.models.adapters import prepare, without_adapter
 from ra3_lab.models.export import ADAPTER_FOLDER, load_adapter
 from ra3_lab.models.load import load_model
+from ra3_lab.models.presets import resolve
 from ra3_lab.models.tokenizer import LineTokenizer
 from ra3_lab.models.variants import Reading, Storage, Variant
 from ra3_lab.runs import model_source, read_run
@@ -49,16 +50,17 @@ def load_to_read(source: str | Path, device: str, reading: Reading) -> tuple[Any
 
 
 def trained_model(run: Path, device: str = "cpu") -> tuple[Any, LineTokenizer, str]:
-    """The model of a run with its adapters apart, its tokenizer, and the base model's name.
+    """The model of a run with its adapters apart, its tokenizer, and the base model by the name that plain transformers
+    takes ('embedded' apart): a preset's on the hub, a run's model directory.
 
     Raises ValueError where the base is not the one that the run began with.
     """
     record, variant = read_run(run), variant_of_run(run)
     settings = record["settings"]
-    base = settings.get("model") or settings.get("init", "unknown")
+    base = resolve(model_source(settings.get("model") or settings.get("init", "unknown")))
     if not variant.adapted:
         return *load_model(run / "model", device), base
-    model, tokenizer = load_model(model_source(base), device, variant, settings["seed"])
+    model, tokenizer = load_model(base, device, variant, settings["seed"])
     begun = record["inputs"].get("model_sha256")
     if begun is not None and begun != digest_of_weights(model):
         raise ValueError(
@@ -67,7 +69,7 @@ def trained_model(run: Path, device: str = "cpu") -> tuple[Any, LineTokenizer, s
         )
     if variant.adapter == "eva":  # A comes with the adapters
         as_lora = replace(variant, adapter="lora")
-        bare = model if without_adapter(as_lora).quantized else load_model(model_source(base), device)[0]
+        bare = model if without_adapter(as_lora).quantized else load_model(base, device)[0]
         model = prepare(bare, as_lora, settings["seed"])
     load_adapter(model, run / "model" / ADAPTER_FOLDER)
     return model, tokenizer, base

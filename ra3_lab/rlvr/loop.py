@@ -94,6 +94,8 @@ class RLVRConfig:
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0: greedy answers to one task are all the same; above 0.")
+        if self.variant.adapter == "eva":
+            raise ValueError("adapter eva reads programs before training, and there are none here: use lora.")
 
 
 def fixed_settings(config: RLVRConfig) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class RunDirectory:
     """A run being written, by one process at a time. Make one with `create_run` or `resume_run`."""
 
     def __init__(self, path: Path, record: dict[str, Any], checkpoint_every: int) -> None:
-        _check_interval(checkpoint_every)
+        check_interval(checkpoint_every)
         self.path, self.record = path, record
         self.checkpoint_every = checkpoint_every
         self.stop: StopRequest = StopRequest()
@@ -152,7 +152,8 @@ class RunDirectory:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-def _check_interval(checkpoint_every: int) -> None:
+def check_interval(checkpoint_every: int) -> None:
+    """Raises ValueError below 1."""
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every={checkpoint_every}: updates between two checkpoints, 1 or more.")
 
@@ -172,7 +173,7 @@ def create_run(
     """
     from ra3_lab.runs.provenance import git_state, versions
 
-    _check_interval(checkpoint_every)
+    check_interval(checkpoint_every)
     require_free(out)
     made_directory(out)
     record = {
@@ -190,9 +191,9 @@ def create_run(
 
 
 def require_free(out: Path) -> None:
-    """Say at once, before a model is loaded, that no new run can begin in this folder. Makes none.
+    """Say at once, before a model is loaded, that no new run can begin in this folder. Leaves none.
 
-    Raises FileExistsError where it holds anything.
+    Raises FileExistsError where it holds anything, OSError where it cannot be made.
     """
     if (out / "run.json").exists() and not (out / "summary.json").exists():
         raise FileExistsError(
@@ -201,8 +202,11 @@ def require_free(out: Path) -> None:
         )
     with suppress(OSError):  # on a disk that cannot be written to; there is none, mostly
         (out / "run.json.tmp").unlink()  # all that a kill in `create_run` leaves
-    if out.exists():
-        fresh_directory(out)
+    missing = [one for one in (out, *out.parents) if not one.exists()]
+    fresh_directory(out)
+    with suppress(OSError):  # somebody else's by now
+        for one in missing:
+            one.rmdir()
 
 
 def resume_run(

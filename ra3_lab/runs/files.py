@@ -155,7 +155,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 @contextmanager
 def staged_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` when the block ends, complete and on the disk; not at all where the
-    block raises. Raises FileExistsError where there is an `out` by then."""
+    block raises. Raises FileExistsError where there is an `out` by then, OSError where it cannot be written."""
+    from safetensors import SafetensorError
+
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -171,6 +173,8 @@ def staged_folder(out: Path) -> Iterator[Path]:
         staging.rename(out)
         out.chmod(0o755)
         sync_folder(out.parent)
+    except SafetensorError as error:  # how safetensors passes on what the system said
+        raise OSError(f"{out} cannot be written: {error}; make room or choose another folder.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -34,8 +34,10 @@ def run_study(
     ValueError where `out` holds arms scored on other tasks than the spec's, or an arm of this name that was run with
     other settings or from other weights (a base trained anew at its place), or whose model was to be kept and is not
     there, or where a split has fewer tasks than asked for, FileNotFoundError for an arm's model directory that is not
-    there, and FileExistsError where another process is at `out`.
+    there, and FileExistsError where another process is at `out` or it is the folder of a training run.
     """
+    if (out / "run.json").exists():
+        raise FileExistsError(f"{out} holds a training run (run.json): choose another --out.")
     for arm in spec.arms:
         located(arm.model)
     fields = [field_of(spec.experiment(arm, spec.seeds[0])) for arm in {arm.corpus: arm for arm in spec.arms}.values()]
