@@ -108,6 +108,7 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     from ra3_lab.corpus.holdout import hold_out
     from ra3_lab.distributed import from_first
     from ra3_lab.midtrain.em import midtrain
+    from ra3_lab.midtrain.silence import silence_watch
     from ra3_lab.models.load import load_model, pick_device
     from ra3_lab.models.variants import check
     from ra3_lab.runs.directory import check_interval, require_free
@@ -145,10 +146,13 @@ def _train(given: dict[str, Any], config: MidtrainConfig, out: Path, going_on: b
     with opened as run, narrator() as say:
         say(f"{len(training)} programs to train on, {len(test)} held out, left out: {left_out or 'none'}")
 
+        watch = silence_watch(say)
+
         def report(record: dict) -> None:
             if record["stage"] == "estep" or record["update"] % 20 == 0:
                 shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in record.items()}
                 say(", ".join(f"{key} {value}" for key, value in shown.items()))
+            watch(record)
 
         with polite_stop() as run.stop:
             result = midtrain(config, base, tokenizer, training, report=report, keeper=run)
