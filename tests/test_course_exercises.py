@@ -12,7 +12,7 @@ from course_answers import answers
 
 from ra3_lab.course import masters
 from ra3_lab.course.exercise import Exercise, close, judge, right
-from ra3_lab.course.instant import PRACTICE_SEED, examine, try_out
+from ra3_lab.course.instant import PRACTICE_SEED, check, examine, provided, try_out
 from ra3_lab.course.plain import plain
 from ra3_lab.course.registry import assignment, exercise, names
 
@@ -196,6 +196,17 @@ def run_all(cells):
         if cell.kind == "code":
             exec(compile(cell.source, f"<{cell.mark} {cell.about}>", "exec"), space)
     return space
+
+
+def test_a_check_says_whether_the_visible_example_shows_it(capsys):
+    of_the_example = provided("a1.discount")
+    check("a1.discount", lambda *arguments: of_the_example)
+    assert capsys.readouterr().out.endswith(" On the visible example it is right.\n")
+    check("a1.discount", lambda *arguments: 17.0)
+    told = capsys.readouterr().out
+    assert 'provided("a1.discount")' in told and str(of_the_example) not in told
+    check("a1.discount", lambda *arguments: 1 / 0)
+    assert capsys.readouterr().out.endswith("(on the visible example).\n"), "an error says so itself"
 
 
 @pytest.fixture(autouse=True)

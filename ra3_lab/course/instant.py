@@ -47,7 +47,16 @@ def check(name: str, function: Callable[..., Any]) -> None:
     if finding.passed:
         print(f"{name}: passed on the example and on practice inputs. Grading uses fresh ones.")
     else:
-        print(f"{name}: not yet. {finding.hint}")
+        print(f"{name}: not yet. {finding.hint}{_where(name, function, finding)}")
+
+
+def _where(name: str, function: Callable[..., Any], finding: Finding) -> str:
+    """Whether the visible example shows it, where one can look; an error says so itself."""
+    if finding.mistake == "error":
+        return ""
+    if try_out(name, function, only_example=True).passed:
+        return " On the visible example it is right."
+    return f' The visible example shows it: `provided("{name}")` is what is right there.'
 
 
 def try_out(name: str, function: Callable[..., Any], only_example: bool = False) -> Finding:
