@@ -81,6 +81,20 @@ def breaks() -> str:
     return table(columns, rows)
 
 
+def thoughts_gone_wrong() -> tuple[dict[float, float], dict[int, float]]:
+    """What share of the thoughts in a policy's programs are wrong, in 0..1: share in the annotator's data -> at seed 0;
+    RA3's seed -> at it."""
+    annotators, seeds = {}, {}
+    for row in read_json(RESULTS / "breaks.json")["rows"]:
+        reached = row["segments"]["reached"]
+        share = reached["another"] / (reached["another"] + reached["right"])
+        if row["arm"] == "ra3":
+            seeds[row["seed"]] = share
+        elif row["arm"] != "base":
+            annotators[_wrong(row["arm"]) / 100] = share
+    return dict(sorted(annotators.items())), seeds
+
+
 def _wrong(arm: str) -> int:
     """Wrong thoughts in a hundred of its M-step's data, to put arms in order: the base first, RA3 last."""
     known = {"base": -1, "annotator": 0, "ra3": 100}

@@ -183,14 +183,7 @@ def aptness() -> go.Figure:
     x, y = [100 * wrong for wrong in annotators], [100 * float(rates.mean()) for rates in annotators.values()]
     dots, line = {"symbol": marker, "size": 10, "color": color}, {"color": color, "dash": dash, "width": 2.5}
     figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", marker=dots, line=line, name="annotator"))
-    color, marker, _ = look["ra3"]
-    for run in found:
-        x, sizes = [100 * wrong for wrong in run.wrong], [0, *[7] * (len(run.wrong) - 2), 12]
-        dots, line = {"symbol": marker, "size": sizes, "color": color}, {"color": color, "width": 1.5}
-        about = {"name": "RA3, from its first M-step to its last", "showlegend": run is found[0]}
-        figure.add_trace(
-            go.Scatter(x=x, y=[100 * run.passed] * len(x), mode="lines+markers", marker=dots, line=line, **about)
-        )
+    _from_first_to_last(figure, look["ra3"], found, [100 * run.passed for run in found])
     figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", range=[-1, 31])
     figure.update_yaxes(title="pass@1 (%)", rangemode="tozero")
     passed = join([f"{100 * run.passed:.0f}" for run in found])
@@ -198,6 +191,37 @@ def aptness() -> go.Figure:
     told = f"annotators as often wrong (mean of the M-steps, straight lines between) {beside} %"
     dressed = _dressed(figure, f"RA3's seeds pass {passed} %", 380)
     return dressed.update_layout(hovermode="closest", title_subtitle_text=told, margin_t=100)
+
+
+def breaks() -> go.Figure:
+    """Wrong thoughts in a policy's programs against those in its M-step's data: annotators that err by chance, and
+    RA3's seeds from their first M-step's share to their last one's."""
+    annotators, seeds = aptness_tables.thoughts_gone_wrong()
+    figure, look = go.Figure(), styles(("annotator", "ra3"))
+    same = {"color": "#767676", "dash": "dot", "width": 1.5}
+    figure.add_trace(go.Scatter(x=[0, 31], y=[0, 31], mode="lines", line=same, name="as often as in the data"))
+    color, marker, dash = look["annotator"]
+    x, y = ([100 * value for value in values] for values in (annotators, annotators.values()))
+    dots, line = {"symbol": marker, "size": 10, "color": color}, {"color": color, "dash": dash, "width": 2.5}
+    figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", marker=dots, line=line, name="annotator, seed 0"))
+    found = aptness_tables.discovered()
+    _from_first_to_last(figure, look["ra3"], found, [100 * seeds[run.seed] for run in found])
+    figure.update_xaxes(title="thoughts in the M-step's data that are wrong (%)", range=[-1, 31])
+    figure.update_yaxes(title="the policy's own that are wrong (%)", rangemode="tozero")
+    title = "A policy's thoughts are wrong more often than the annotator's that it learned from"
+    return _dressed(figure, title, 380).update_layout(hovermode="closest")
+
+
+def _from_first_to_last(
+    figure: go.Figure, style: tuple[str, str, str], found: Sequence[aptness_tables.Found], heights: Sequence[float]
+) -> None:
+    """A line for each of RA3's seeds from its first M-step's share of wrong thoughts to its last one's."""
+    color, marker, _ = style
+    for run, y in zip(found, heights, strict=True):
+        x, sizes = [100 * wrong for wrong in run.wrong], [0, *[7] * (len(run.wrong) - 2), 12]
+        dots, line = {"symbol": marker, "size": sizes, "color": color}, {"color": color, "width": 1.5}
+        about = {"name": "RA3, from its first M-step to its last", "showlegend": run is found[0]}
+        figure.add_trace(go.Scatter(x=x, y=[y] * len(x), mode="lines+markers", marker=dots, line=line, **about))
 
 
 def _dressed(figure: go.Figure, title: str, height: int) -> go.Figure:
@@ -223,6 +247,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "arms": partial(passes, "arms", LONGER),
     "aptness": aptness,
+    "breaks": breaks,
     "mechanism": partial(passes, "mechanism", LONGER),
     "settings": settings,
     "lengths": lengths,
