@@ -70,13 +70,14 @@ def breaks() -> str:
     """How segments of sampled programs begin, and how many of them are right, model by model."""
     rows = []
     for row in sorted(read_json(RESULTS / "breaks.json")["rows"], key=lambda row: (_wrong(row["arm"]), row["seed"])):
-        reached, right = row["segments"]["reached"], row["segments"]["right"]
+        reached, right, first = row["segments"]["reached"], row["segments"]["right"], row["first"]
         rows.append(
             [arm_label(row["arm"]), str(row["seed"]), percent(row["passed"] / row["programs"])]
             + [percent(reached[how] / sum(reached.values())) for how in BEGUN]
+            + [percent(first["another"] / sum(first.values()))]
             + [f"{100 * right[how] / reached[how]:.0f} % of {reached[how]}" if reached[how] else "" for how in BEGUN]
         )
-    begun = ["begun with the right thought", "with another", "with none"]
+    begun = ["begun with the right thought", "with another", "with none", "first segment with another"]
     columns = ["arm", "seed", "pass@1", *begun, "right after the right thought", "after another", "after none"]
     return table(columns, rows)
 

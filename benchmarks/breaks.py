@@ -24,8 +24,8 @@ SEED = 8_300
 
 
 def measure(source: str, tasks: int, samples: int) -> dict[str, Any]:
-    """One model: how its segments begin and how many of them are right; programs that pass, and those that are right to
-    the expert's last line."""
+    """One model: how its segments begin, the first of every program by itself, and how many are right; programs that
+    pass, and those that are right to the expert's last line."""
     model, tokenizer = load_model(source, "cpu")
     picked = load_split("test")[:tasks]
     scores = evaluate_programs(model, tokenizer, picked, samples, 1.0, SEED, "fp32")
@@ -37,6 +37,7 @@ def measure(source: str, tasks: int, samples: int) -> dict[str, Any]:
         "programs": len(written),
         "passed": int(scores.correct.sum()),
         "right": sum(whole),
+        "first": {how: sum(found[0].begun == how for found in walks) for how in BEGUN},
         "segments": count_breaks(written),
     }
 

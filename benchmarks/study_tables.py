@@ -73,6 +73,28 @@ def arms(folder: str) -> str:
     )
 
 
+RESAMPLED_AND_RA3 = (
+    *(("resampling", name, f"resampled, {name}") for name in ("1 round", "2 rounds", "4 rounds", "8 rounds")),
+    ("ablations", "ra3", "RA3, 8 x 8, 1 round"),
+    ("ablations", "2 rounds", "RA3, 8 x 8, 2 rounds"),
+    ("ablations", "4 rounds", "RA3, 8 x 8, 4 rounds"),
+    ("ablations", "G 4", "RA3, 16 x 4, 1 round (the defaults)"),
+)
+"""Study, arm and what it is called of resampling by rounds, and RA3 on the same tasks and seeds."""
+
+
+def resampling() -> str:
+    """Resampling by number of rounds beside RA3: every seed's pass@1 on validation."""
+    rows = []
+    for folder, arm, name in RESAMPLED_AND_RA3:
+        scores = [one["scores"]["validation"] for one in read_study(RESULTS / folder) if one["arm"] == arm]
+        rows.append(
+            [name, told([100 * row["pass@1"] for row in scores])]
+            + [f"{np.mean([row['thoughts_per_program'] for row in scores]):.1f}", str(scores[0]["updates"])]
+        )
+    return table(["arm", "validation pass@1, %", "thoughts a program", "updates"], rows)
+
+
 def overview() -> str:
     """The final comparison in short, and what GRPO makes of each start."""
     found = summary("final")["arms"]

@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "overview": study.overview,
     "base": study.base,
     "bases": study.bases,
+    "resampling": study.resampling,
     "margins by base": lambda: margin_tables.by_condition("bases", "longer programs commented"),
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "aptness": aptness_tables.aptness,
