@@ -71,15 +71,17 @@ def breaks() -> str:
     rows = []
     for row in sorted(read_json(RESULTS / "breaks.json")["rows"], key=lambda row: (_wrong(row["arm"]), row["seed"])):
         reached, right, first = row["segments"]["reached"], row["segments"]["right"], row["first"]
+        broken = {how: reached[how] - right[how] for how in BEGUN}
         rows.append(
             [arm_label(row["arm"]), str(row["seed"]), percent(row["passed"] / row["programs"])]
             + [percent(reached[how] / sum(reached.values())) for how in BEGUN]
             + [percent(first["another"] / sum(first.values()))]
             + [f"{100 * right[how] / reached[how]:.0f} % of {reached[how]}" if reached[how] else "" for how in BEGUN]
+            + [f"{100 * broken['another'] / sum(broken.values()):.0f} % of {sum(broken.values())}"]
         )
     begun = ["begun with the right thought", "with another", "with none", "first segment with another"]
     columns = ["arm", "seed", "pass@1", *begun, "right after the right thought", "after another", "after none"]
-    return table(columns, rows)
+    return table([*columns, "breaks after another thought"], rows)
 
 
 def thoughts_gone_wrong() -> tuple[dict[float, float], dict[int, float]]:

@@ -38,7 +38,7 @@ def measure(source: str, tasks: int, samples: int) -> dict[str, Any]:
         "passed": int(scores.correct.sum()),
         "right": sum(whole),
         "first": {how: sum(found[0].begun == how for found in walks) for how in BEGUN},
-        "segments": count_breaks(written),
+        "segments": count_breaks(walks),
     }
 
 

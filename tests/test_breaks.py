@@ -41,7 +41,7 @@ def test_program_that_stops_early_breaks_where_it_stops():
 
 
 def test_counts_add_up_over_programs():
-    counts = count_breaks([(THOUGHT_OUT, TASK), ("", TASK)])
+    counts = count_breaks([walk(THOUGHT_OUT, TASK), walk("", TASK)])
     steps = len(TASK.steps)
     assert counts == {
         "reached": {"right": steps, "another": 0, "none": 1},

@@ -6,7 +6,7 @@ can be walked along the expert's segments, up to the first segment whose lines a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from ra3_lab.tasks.pipelines import Task
@@ -56,14 +56,14 @@ def _code_lines(program: str) -> list[tuple[str | None, str]]:
     return found
 
 
-def count_breaks(programs: Iterable[tuple[str, Task]]) -> dict[str, dict[str, int]]:
-    """Over many programs, for each way to begin: segments reached that way, and how many of them are right.
+def count_breaks(walks: Iterable[Sequence[Segment]]) -> dict[str, dict[str, int]]:
+    """Over the walks of programs, for each way to begin: segments reached that way, and how many are right.
 
     Keys `reached` and `right`, each with those of `BEGUN`.
     """
     counts: dict[str, dict[str, int]] = {key: {how: 0 for how in BEGUN} for key in ("reached", "right")}
-    for program, task in programs:
-        for segment in walk(program, task):
+    for found in walks:
+        for segment in found:
             counts["reached"][segment.begun] += 1
             counts["right"][segment.begun] += segment.right
     return counts
