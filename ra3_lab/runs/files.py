@@ -147,6 +147,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}:{number} is not JSON ({error}): the file is damaged there.") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}:{number} holds {type(record).__name__} where a record is an object.")
         check_schema(record, f"{path}:{number}")
         records.append(record)
     return records
