@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from ra3_lab import cli
 from ra3_lab.models.adapters import prepare
 from ra3_lab.models.plan import Job, peak, shape_of, stages, weight_bytes
 from ra3_lab.models.variants import Variant
+from ra3_lab.resources import embedded_model_dir
 
 CONFIG = {
     "hidden_size": 64,
@@ -122,3 +124,13 @@ def test_the_command_plans_without_loading_anything(capsys, tmp_path):
     assert record["minutes"]["together"] > 0
     assert cli.main(["plan", "--model", "llama-3.1-8b", "--preset", "8gb"]) == 2
     assert "use 80gb" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_planned_for_by_its_folder(capsys, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    assert cli.main(["plan", "--model", str(tmp_path)]) == 2
+    assert "is a run that has no model yet: finish it first" in capsys.readouterr().err
+    (tmp_path / "model").mkdir()
+    shutil.copy(embedded_model_dir() / "config.json", tmp_path / "model")
+    assert cli.main(["plan", "--model", str(tmp_path)]) == 0
+    assert "4 layers" in capsys.readouterr().out

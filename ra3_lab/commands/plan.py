@@ -8,6 +8,7 @@ from ra3_lab.commands.output import Json, results
 from ra3_lab.models.plan import GB, Shape, Stage, minutes, peak
 from ra3_lab.models.presets import Choice, choose, memory_preset, model_presets, shape_by_name
 from ra3_lab.models.variants import flags
+from ra3_lab.runs import model_source
 
 
 def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float = 4e6, json: Json = None) -> int:
@@ -18,7 +19,8 @@ def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float =
     Example: ra3-lab plan --model path/to/config.json --preset 24gb --tokens 5e7 --json
 
     Args:
-        model: A preset (qwen2.5-1.5b, qwen2.5-coder-0.5b, ...), a model directory, a config.json, or 'embedded'.
+        model: A preset (qwen2.5-1.5b, qwen2.5-coder-0.5b, ...), a finished run, a model directory, a config.json, or
+            'embedded'.
         preset: Memory of the GPU: 8gb, 12gb, 16gb, 24gb or 80gb.
         tokens: Tokens that the M-step trains on.
         rollouts: Tokens of the E-step's rollouts (each is sampled, scored and trained on).
@@ -27,7 +29,7 @@ def run(model: str, preset: str = "12gb", tokens: float = 1e7, rollouts: float =
     if not (tokens >= 0 and rollouts >= 0):
         raise ValueError(f"--tokens {tokens:g} --rollouts {rollouts:g}: numbers of tokens, 0 or more.")
     with results("plan", json) as emit:
-        shape, memory = shape_by_name(model), memory_preset(preset)
+        shape, memory = shape_by_name(str(model_source(model))), memory_preset(preset)
         choice = choose(shape, memory)
         time = minutes(shape, choice.variant, tokens, rollouts, memory.tflops)
         print(describe(shape, choice, time, memory.tflops))
