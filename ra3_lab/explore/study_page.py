@@ -17,6 +17,19 @@ from ra3_lab.study import StudySpec, seed_records
 
 LATENTS = ("think_share", "precision", "recall", "f1", "random_f1", "apt", "duration", "tokens_per_thought")
 
+SCORES = (
+    "pass@1 is the share of sampled programs that pass all tests. In order: tasks whose text lists the steps as the "
+    "program takes them; out of order: the others. Thoughts: comment lines in a program that the policy writes. "
+    "Seconds: of training; scoring is not counted."
+)
+WORTH = (
+    "Of thoughts sampled on programs that were kept out of training. Think share: lines with a thought. Precision: "
+    "thoughts that stand where a step begins; recall: steps that a thought announces; f1: their harmonic mean; random "
+    "f1: that of as many thoughts before random lines. Apt: thoughts that say exactly the step that begins there. "
+    "Duration: lines up to the next thought."
+)
+"""What the columns of the two tables are."""
+
 
 def render_study(spec: StudySpec, records: list[dict[str, Any]], tables: Mapping[str, dict[str, Any]]) -> str:
     """The page as text. `tables`: split -> what `evaluate.seeds.summarise_seeds` makes of it, the first one counts."""
@@ -63,7 +76,7 @@ def _split(split: str, table: Mapping[str, Any]) -> str:
     ]
     kinds = next(iter(arms.values()))["by_listing"]
     columns = ("arm", "pass@1", interval, "", "by seed, %", *kinds, "thoughts", "updates", "seconds")
-    body = data_table(f"pass@1 on {split}", columns, rows, words=(3, 4))
+    body = f"<p>{SCORES}</p>\n" + data_table(f"pass@1 on {split}", columns, rows, words=(3, 4))
     if differences := table["differences"]:
         ends = [abs(d[key]) for d in differences for key in ("low", "high")]
         bounds = (-max(ends), max(ends))
@@ -92,7 +105,8 @@ def _latents(table: Mapping[str, Any]) -> str:
         for arm, row in found.items()
     ]
     columns = ("latents of", *(key.replace("_", " ") for key in LATENTS))
-    return section("latents", "Latents against the truth", data_table("Mean over seeds", columns, rows))
+    body = f"<p>{WORTH}</p>\n" + data_table("Mean over seeds", columns, rows)
+    return section("latents", "Latents against the truth", body)
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> str:
