@@ -22,6 +22,7 @@ from ra3_lab.evaluate.seeds import PAIRS
 from ra3_lab.midtrain.baselines import one_action
 from ra3_lab.midtrain.em import MidtrainConfig, MidtrainResult, midtrain
 from ra3_lab.midtrain.estep import in_hindsight, score_traces
+from ra3_lab.midtrain.readiness import readiness_watch
 from ra3_lab.midtrain.silence import silence_watch
 from ra3_lab.models.engines.interface import engine_of
 from ra3_lab.models.generation import Sampling
@@ -350,7 +351,7 @@ def pick(record: dict[str, Any], *keys: str) -> dict[str, Any]:
 def _narrate(arm: str, say: Callable[[str], None]) -> Callable[[dict], None]:
     """Progress lines: every E-step update, every validation, and M-step updates at most every two seconds."""
     spoken = [0.0]
-    watch = silence_watch(lambda text: say(f"{arm}: {text}"))
+    watches = [watch(lambda text: say(f"{arm}: {text}")) for watch in (silence_watch, readiness_watch)]
 
     def report(record: dict) -> None:
         stage, update = record["stage"], record["update"]
@@ -365,11 +366,12 @@ def _narrate(arm: str, say: Callable[[str], None]) -> Callable[[dict], None]:
                 f"{arm}: E-step update {update}: return {record['return']:.2f}, "
                 f"thoughts at {record['think_share']:.0%} of lines"
             )
-            watch(record)
         elif stage == "validation":
             say(f"{arm}: validation pass@1 {record['score']:.3f} after {update} M-step updates")
         elif stage == "mstep" and time.perf_counter() - spoken[0] > 2:
             spoken[0] = time.perf_counter()
             say(f"{arm}: M-step update {update}: loss {record['loss']:.4f}")
+        for watch in watches:
+            watch(record)
 
     return report

@@ -137,6 +137,31 @@ for look in run["looks"]:
 # How many rounds? With the same updates in all, two passed about as many programs as one in the study's ablations (one
 # seed), four far fewer: their first M-steps learn from thoughts that are not ready. So the default is one round.
 #
+# ## Does it take RL?
+#
+# An E-step has to find latents under which the lines are likely. RL is one way. Without training anything, one can draw
+# several latent sequences a program from the model itself and keep one, the likelier the better it explains the
+# expert's lines: *resampled* (sampling/importance resampling). No label is used, but here we know the true steps.
+#
+# **Predict:** of 2 and of 8 draws a program, how many of the kept thoughts say exactly the step that begins there? How
+# many of the steps have one?
+
+# %%
+from ra3_lab import EStepConfig
+from ra3_lab.evaluate.latents import true_trace
+from ra3_lab.midtrain.baselines import resampled
+
+truth = [true_trace(task) for task in tasks]
+steps = sum(len(trace.thought_lines) for trace in truth)
+for draws in (2, 8):
+    kept = resampled(lab.model, lab.tokenizer, plain, EStepConfig(group=draws), 0.5, "fp32", seed=0, update=0)
+    pairs = [(a.latents[line], b.latents[line]) for a, b in zip(kept, truth, strict=True) for line in a.thought_lines]
+    print(f"{draws} draws: {len(pairs)} thoughts, {sum(a == b for a, b in pairs)} of them right, for {steps} steps")
+
+# %% [markdown]
+# What is kept is nearly always right, but half of the steps go without: likelihood can only choose among what was
+# drawn. A model that has learned from the kept ones draws better ones, so this wants many short rounds.
+#
 # ## What to remember
 #
 # 1. The M-step is next-token prediction; only the text differs between the arms.
