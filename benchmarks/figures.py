@@ -55,9 +55,11 @@ def passes(name: str, test: str) -> go.Figure:
         figure.add_trace(go.Scatter(x=[mean], y=[y], mode="markers", marker=line, error_x=bar))
     most = 3 + 100 * max(row["ci95"][1] for row in found.values())
     figure.update_xaxes(title=f"pass@1 on {test} (%)", range=[-1, most])
-    best = max((arm for arm in found if arm != "ra3"), key=lambda arm: found[arm]["pass@1"])
+    others = [arm for arm in found if arm != "ra3"]
+    best = max(others, key=lambda arm: found[arm]["pass@1"])
     rates = {arm: percent(found[arm]["pass@1"]) for arm in ("ra3", best)}
-    title = f"RA3 passes {rates['ra3']}, the best of the others ({arm_label(best)}) {rates[best]}"
+    other = arm_label(best) if len(others) == 1 else f"the best of the others ({arm_label(best)})"
+    title = f"RA3 passes {rates['ra3']}, {other} {rates[best]}"
     return _dressed(figure, title, 120 + 40 * len(arms)).update_layout(showlegend=False, margin_t=44)
 
 
@@ -245,6 +247,7 @@ def _lines(
 
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
+    "best": partial(passes, "best", LONGER),
     "arms": partial(passes, "arms", LONGER),
     "aptness": aptness,
     "breaks": breaks,

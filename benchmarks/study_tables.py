@@ -151,10 +151,10 @@ def runs(folder: str, split: str) -> str:
     return table(["seed", "F1", "apt", "lines with a thought", "return (nats a program)", "pass@1"], rows)
 
 
-def discovery(folder: str) -> str:
+def discovery(folder: str, arm: str = "ra3") -> str:
     """Where thoughts stand, whether they are apt, and what they are worth, on the watched programs over E-step updates,
     mean over seeds."""
-    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]
+    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == arm]
     rows = []
     for looks in zip(*runs, strict=True):
         mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "apt", "think_share", "return")}
