@@ -159,8 +159,10 @@ for draws in (2, 8):
     print(f"{draws} draws: {len(pairs)} thoughts, {sum(a == b for a, b in pairs)} of them right, for {steps} steps")
 
 # %% [markdown]
-# What is kept is nearly always right, but half of the steps go without: likelihood can only choose among what was
-# drawn. A model that has learned from the kept ones draws better ones, so this wants many short rounds.
+# What is kept of eight draws is nearly always right, but half of the steps go without: likelihood can only choose among
+# what was drawn. A model that has learned from the kept ones draws better ones, so this wants many short rounds. In the
+# study, with the same seconds, eight rounds of it and RA3's one E-step come out level (docs/results.md, "Does it take
+# RL?").
 #
 # ## What to remember
 #
