@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ra3_lab.evaluate.samples import Sample
-from ra3_lab.runs import json_text, read_jsonl
-from ra3_lab.runs.files import explained
+from ra3_lab.runs import JsonLines, json_text, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -69,27 +68,17 @@ class DrawnSamples:
         whole = [batch for batch in batches if all(len(found[name]) == each for name in batch)]
         kept = {name: found[name] for batch in whole for name in batch}
         staging = self.path.with_name(self.path.name + ".tmp")
-        try:
-            staging.write_text(self._lines(kept), encoding="utf-8")
-            os.replace(staging, self.path)
-        except OSError as error:
-            raise explained(error, f"{self.path} cannot be written") from error
+        staging.unlink(missing_ok=True)
+        self._append(staging, kept)
+        os.replace(staging, self.path)
         return kept
 
     def add(self, drawn: Mapping[str, Sequence[Drawn]]) -> None:
-        """Append a batch, and bring it to the disk."""
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(self._lines(drawn))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise explained(error, f"{self.path} cannot be written") from error
+        """Append a batch, and bring it to the disk. Raises OSError with the reason where it cannot be written."""
+        self._append(self.path, drawn)
 
-    def _lines(self, drawn: Mapping[str, Sequence[Drawn]]) -> str:
-        rows = (
-            {**one.sample.record(), "tokens": one.tokens, "ended": one.ended, "made_by": self.made_by}
-            for row in drawn.values()
-            for one in row
-        )
-        return "".join(json_text({"schema_version": 1, **row}, indent=None) + "\n" for row in rows)
+    def _append(self, path: Path, drawn: Mapping[str, Sequence[Drawn]]) -> None:
+        append = JsonLines(path)
+        for one in (one for row in drawn.values() for one in row):
+            append({**one.sample.record(), "tokens": one.tokens, "ended": one.ended, "made_by": self.made_by})
+        append.sync()
