@@ -83,11 +83,12 @@ def stability() -> str:
     """Every recorded E-step with the usual settings by base, expert programs and size of an update: does thinking
     stay?"""
     rows = []
-    for condition, shares in first_rounds().items():
-        before, after = ([looks[end] for looks in shares.values()] for end in (0, -1))
-        under = [sorted(seed for seed, looks in shares.items() if looks[-1] < limit) for limit in (DIED_OUT, FEW)]
+    for condition, found in first_rounds().items():
+        before, after = ([looks[end]["think_share"] for looks in found.values()] for end in (0, -1))
+        ends = {seed: looks[-1]["think_share"] for seed, looks in found.items()}
+        under = [sorted(seed for seed, share in ends.items() if share < limit) for limit in (DIED_OUT, FEW)]
         rows.append(
-            [*condition, str(len(shares))]
+            [*condition, str(len(found))]
             + [f"{len(seeds)} (seed {', '.join(map(str, seeds))})" if seeds else "0" for seeds in under]
             + [f"{100 * min(values):.1f} to {100 * max(values):.1f}" for values in (before, after)]
         )
@@ -102,16 +103,42 @@ def stability() -> str:
     return table([*columns, "lines with a thought before, %", "after, %"], rows)
 
 
-def first_rounds() -> dict[tuple[str, str, str], dict[int, list[float]]]:
-    """(base, expert programs, programs x latents of an update) -> seed -> share of watched lines with a thought at each
-    look of the first round; of equal rounds the longest."""
-    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+def readiness() -> str:
+    """The E-steps with the default size of an update, seed by seed: their return after so many updates, and after how
+    many it had levelled off."""
+    rows = []
+    for seed, looks in sorted(default_size().items()):
+        found, level, end = {look["update"]: look for look in looks}, levelled_off(looks), looks[-1]["update"]
+        rows.append([str(seed), str(end), "not yet" if level is None else str(level)])
+        rows[-1] += [f"{found[update]['return']:.1f}" for update in (0, 20, 35, end)]
+        rows[-1] += [f"{found[update]['apt']:.2f}" for update in (35, end)]
+    columns = ["seed", "updates", "level after", "return at first", "after 20", "after 35", "at the end"]
+    return table([*columns, "apt after 35", "apt at the end"], rows)
+
+
+def default_size() -> dict[int, list[dict[str, Any]]]:
+    """Looks of the E-steps from the shipped base with the default size of an update, over all expert programs."""
+    usual = EStepConfig()
+    return first_rounds()["shipped", "all", f"{usual.programs} x {usual.group}"]
+
+
+def levelled_off(looks: Sequence[dict[str, Any]]) -> int | None:
+    """The first of these looks from which on the return rises by no more than a nat; None where less than ten updates
+    speak for it."""
+    returns = [look["return"] for look in looks]
+    first = next(i for i, value in enumerate(returns) if max(returns[i:]) <= value + 1)
+    return looks[first]["update"] if looks[first]["update"] <= looks[-1]["update"] - 10 else None
+
+
+def first_rounds() -> dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]]:
+    """(base, expert programs, programs x latents of an update) -> seed -> looks of the first round; of equal rounds the
+    longest."""
+    found: dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]] = {}
 
     def add(base: str, programs: int | None, estep: dict[str, Any], seed: int, looks: list[dict[str, Any]]) -> None:
         size = f"{estep['programs']} x {estep['group']}"
         of = found.setdefault((base, "all" if programs is None else str(programs), size), {})
-        shares = [look["think_share"] for look in looks]
-        of[seed] = max(of.get(seed, []), shares, key=len)
+        of[seed] = max(of.get(seed, []), looks, key=len)
 
     for name in spec_names():
         for record in read_study(RESULTS / name):

@@ -23,12 +23,13 @@ import plotly.graph_objects as go
 import study_tables as study
 import tyro
 from cells import RESULTS, ROOT, percent
-from estep_tables import DIED_OUT
+from estep_tables import DIED_OUT, default_size, levelled_off
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from ra3_lab.explore.figures import dress, styles
 from ra3_lab.explore.findings import arm_label, in_order, join
+from ra3_lab.midtrain.estep import EStepConfig
 from ra3_lab.runs import read_json
 from ra3_lab.study import read_study
 
@@ -36,6 +37,8 @@ FOLDER = ROOT / "docs" / "figures"
 WIDTH = 760
 MANY = 0.2
 """A share of lines with a thought that shows that an E-step is on its way."""
+EARLIER = 36
+"""E-step updates that were the default before."""
 LONGER = "tasks longer than those of mid-training"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -141,6 +144,29 @@ def settings() -> go.Figure:
     for name, x in zip(legends, (0.46, 0.99), strict=True):  # each in the empty corner of its panel
         dressed.update_layout({name: {"x": x, "y": 0.08, "xanchor": "right", "yanchor": "bottom", "orientation": "v"}})
     return dressed
+
+
+def readiness() -> go.Figure:
+    """The return of every E-step with the default size of an update over its updates; bold where it had not levelled
+    off after `EARLIER` ones."""
+    color, marker, _ = styles(("ra3",))["ra3"]
+    figure, level = go.Figure(), {seed: levelled_off(looks) for seed, looks in default_size().items()}
+    late = sorted(seed for seed, update in level.items() if update is None or update > EARLIER)
+    for seed, looks in sorted(default_size().items()):
+        x, y = zip(*((look["update"], look["return"]) for look in looks), strict=True)
+        bold = seed in late
+        line, dots = {"color": color, "width": 2.5 if bold else 1.5}, {"symbol": marker, "size": 7 if bold else 4}
+        about = {"name": f"seed {seed}", "opacity": 1 if bold else 0.35, "showlegend": bold}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=dots, **about))
+    for update in (EARLIER, EStepConfig().updates):
+        dotted = {"color": "rgba(128,128,128,0.8)", "width": 1, "dash": "dot"}
+        about = {"annotation_text": f"{update} updates", "annotation_position": "bottom right"}
+        figure.add_vline(x=update, line=dotted, **about)
+    figure.update_xaxes(title="E-step updates")
+    figure.update_yaxes(title="return, nats a program")
+    early = f"{len(level) - len(late)} of {len(level)} E-steps have levelled off after {EARLIER} updates"
+    last = [f"seed {seed} after {level[seed] or 'more than were run'}" for seed in late]
+    return _dressed(figure, ", ".join([early, *last]), 380)
 
 
 def margins() -> go.Figure:
@@ -253,6 +279,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "breaks": breaks,
     "mechanism": partial(passes, "mechanism", LONGER),
     "settings": settings,
+    "readiness": readiness,
     "lengths": lengths,
     "margins": margins,
     "learning": learning,

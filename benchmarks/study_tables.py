@@ -78,7 +78,7 @@ RESAMPLED_AND_RA3 = (
     ("ablations", "ra3", "RA3, 8 x 8, 1 round"),
     ("ablations", "2 rounds", "RA3, 8 x 8, 2 rounds"),
     ("ablations", "4 rounds", "RA3, 8 x 8, 4 rounds"),
-    ("ablations", "G 4", "RA3, 16 x 4, 1 round (the defaults)"),
+    ("ablations", "G 4", "RA3, 16 x 4, 1 round"),
 )
 """Study, arm and what it is called of resampling by rounds, and RA3 on the same tasks and seeds."""
 
@@ -151,10 +151,10 @@ def runs(folder: str, split: str) -> str:
     return table(["seed", "F1", "apt", "lines with a thought", "return (nats a program)", "pass@1"], rows)
 
 
-def discovery(folder: str, arm: str = "ra3") -> str:
-    """Where thoughts stand, whether they are apt, and what they are worth, on the watched programs over E-step updates,
-    mean over seeds."""
-    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == arm]
+def discovery(folder: str) -> str:
+    """Where RA3's thoughts stand, whether they are apt, and what they are worth, on the watched programs over E-step
+    updates, mean over seeds."""
+    runs = [record["monitor"] for record in read_study(RESULTS / folder) if record["arm"] == "ra3"]
     rows = []
     for looks in zip(*runs, strict=True):
         mean = {key: np.mean([look[key] for look in looks]) for key in ("f1", "apt", "think_share", "return")}

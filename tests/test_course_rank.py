@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from ra3_lab.course.project import BUDGET, RECORD, WEIGHTS, Refused, embedded_sh
 from ra3_lab.course.rank import BASE, fresh_tasks, rank, read_all, table_rows, table_text
 from ra3_lab.course.results import SCORES, STUDENTS
 from ra3_lab.course.secret import Secret
+from ra3_lab.midtrain.em import MidtrainConfig
 from ra3_lab.models.load import load_model
 from ra3_lab.resources import embedded_model_dir
 from ra3_lab.runs.directory import RECORDED
 from ra3_lab.runs.provenance import digest_of_weights
+from ra3_lab.study import read_study
 from ra3_lab.tasks.pipelines import SPLITS, load_split
 
 SECRET = Secret(b"k" * 32)
@@ -44,6 +47,13 @@ def test_an_entry_is_read_and_halves_equal_singles(tmp_path):
     half = read_entry(submission(tmp_path / "half", a=torch.ones(2, 3, dtype=torch.bfloat16)), SMALL)
     other = read_entry(submission(tmp_path / "other", a=torch.full((2, 3), 2.0)), SMALL)
     assert one.student == "one" and one.digest == half.digest != other.digest
+
+
+def test_a_run_with_the_default_settings_fits_the_budget(repo_root):
+    runs = [run for run in read_study(repo_root / "benchmarks" / "results" / "ready") if run["arm"] == "ra3"]
+    config, usual = runs[0]["made_by"]["config"]["midtrain"], MidtrainConfig()
+    assert config["estep"] == asdict(usual.estep) and config["mstep"]["updates"] == usual.mstep.updates
+    assert max(run["scores"]["final"]["tokens"] for run in runs) < BUDGET
 
 
 @pytest.mark.parametrize(

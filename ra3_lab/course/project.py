@@ -21,7 +21,7 @@ from typing import Any
 from ra3_lab.course.submissions import folder_name
 
 SCHEMA_VERSION = 1
-BUDGET = 1_000_000
+BUDGET = 1_500_000
 """Tokens that may be trained on, E-step rollouts included."""
 WEIGHTS, RECORD = "model.safetensors", "submission.json"
 LARGEST_RECORD = 20_000

@@ -48,7 +48,7 @@ from ra3_lab.trace import Trace, annotate
 class EStepConfig:
     """RL on the latents."""
 
-    updates: int = 36
+    updates: int = 60
     """Updates in all, over every round."""
     programs: int = 16
     """Expert programs per update (P)."""

@@ -2,7 +2,7 @@
 # # A7: a project, better abstractions under a fixed budget
 #
 # RA3 discovers thoughts that make expert code likelier. Which thoughts it finds depends on choices: the price of a
-# thought, the size of groups, how far a thought is credited, how many rounds. **Your task**: with at most **1 000 000
+# thought, the size of groups, how far a thought is credited, how many rounds. **Your task**: with at most **1 500 000
 # training tokens**, mid-train the embedded model so that it solves more of the long tasks it has never seen. The
 # result is *ranked* on fresh tasks, not marked; marks are given for the milestones below, which a program checks, and
 # for your report, which a person reads.
