@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,6 +233,28 @@ def test_the_command_writes_tables_and_a_page_without_network(finished, tmp_path
     assert "ra3 - ntp" in capsys.readouterr().out
     assert main(["study", str(path), "--arms", "none", "--out", str(tmp_path / "x")]) != 0
     assert "no arm 'none'" in capsys.readouterr().err
+
+
+def test_tables_and_page_have_the_arms_of_earlier_calls(finished, tmp_path, capsys):
+    out, records = finished
+    folder, path = tmp_path / "out", tmp_path / "tiny.json"
+    shutil.copytree(out, folder)
+    fewer = [r for r in records if (r["arm"], r["seed"]) != ("answer", 1)]
+    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in fewer))
+    other = [
+        arm | ({"midtrain": {"mstep": {"learning_rate": 0.004}}} if arm["name"] == "ntp" else {})
+        for arm in TINY["arms"]
+    ]
+    path.write_text(json.dumps({**TINY, "arms": other}))
+    words = ["study", str(path), "--out", str(folder), "--arms", "ra3"]
+    assert main(words) == 0
+    table = json.loads((folder / "table_test.json").read_text())
+    assert list(table["arms"]) == ["base", "ra3"] and [d["b"] for d in table["differences"]] == ["base"]
+    assert "2 arms, seeds: 2" in (folder / "report.html").read_text()
+    left_out = "not in these tables, for want of seeds or run with other settings: ntp, answer"
+    assert left_out in capsys.readouterr().out
+    assert main([*words, "--seeds", "0"]) == 0, "answer has this one seed"
+    assert list(json.loads((folder / "table_test.json").read_text())["arms"]) == ["base", "ra3", "answer"]
 
 
 def test_a_study_says_how_to_go_on_and_is_no_guest_in_a_runs_folder(tmp_path, monkeypatch, capsys):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ra3_lab.commands.output import Json, results
 from ra3_lab.threads import use_threads
+
+if TYPE_CHECKING:
+    from ra3_lab.study import StudySpec
 
 
 def run(
@@ -25,7 +29,8 @@ def run(
     """Run the arms of SPEC with each seed, and write records.jsonl, a table per split and report.html to OUT.
 
     SPEC is a .toml or .json file, or a shipped study by name (main, tuning, ...). Finished arms in OUT are kept and not
-    run again, so a stopped study goes on where it was.
+    run again, so a stopped study goes on where it was. Tables and page have every arm of SPEC that OUT holds at all of
+    the seeds, those of earlier calls among them.
 
     Example: ra3-lab study main --plan
 
@@ -35,7 +40,7 @@ def run(
         spec: File, or name of a shipped study.
         out: Folder for records, tables and page; by default runs/ and the spec's name.
         seeds: Training seeds instead of the spec's.
-        arms: Only these arms.
+        arms: Run only these arms.
         plan: Time a few updates and print minutes per arm, and run nothing.
         keep_models: Save every trained model in OUT/models/ARM-SEED, to start RLVR from it, say.
         threads: CPU threads.
@@ -44,19 +49,14 @@ def run(
     from ra3_lab.evaluate.seeds import summarise_seeds
     from ra3_lab.explore.study_page import render_study
     from ra3_lab.runs import narrator, write_json
-    from ra3_lab.study import load_spec, minutes, run_study, seed_records
+    from ra3_lab.study import finished_arms, load_spec, minutes, run_study, seed_records
 
     with results("study", json) as emit:
         use_threads(threads)
-        chosen = load_spec(spec)
-        if arms is not None:
-            known = [arm.name for arm in chosen.arms]
-            if unknown := [name for name in arms if name not in known]:
-                raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
-            pairs = tuple(pair for pair in chosen.pairs if set(pair) <= set(arms))
-            chosen = replace(chosen, arms=tuple(arm for arm in chosen.arms if arm.name in arms), pairs=pairs)
+        whole = load_spec(spec)
         if seeds is not None:
-            chosen = replace(chosen, seeds=seeds)
+            whole = replace(whole, seeds=seeds)
+        chosen = only(whole, arms) if arms is not None else whole
         if plan:
             rows = minutes(chosen)
             for name, each in rows:
@@ -68,20 +68,33 @@ def run(
         folder = out or Path("runs") / Path(spec).stem
         try:
             with narrator(15) as say:
-                records = run_study(chosen, folder, say, keep_models)
+                run_study(chosen, folder, say, keep_models)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"stopped; finished arms are in {folder}, the one under way is begun anew. Give the same command again "
                 "to go on"
             ) from None
-        tables = {split: summarise_seeds(seed_records(records, split), chosen.pairs) for split in chosen.splits}
+        records = finished_arms(whole, folder)
+        shown = only(whole, dict.fromkeys(record["arm"] for record in records))
+        tables = {split: summarise_seeds(seed_records(records, split), shown.pairs) for split in shown.splits}
         for split, table in tables.items():
             write_json(folder / f"table_{split}.json", table)
             print(f"\n{split}\n{render(table)}")
-        (folder / "report.html").write_text(render_study(chosen, records, tables), encoding="utf-8")
+        (folder / "report.html").write_text(render_study(shown, records, tables), encoding="utf-8")
+        if missing := [arm.name for arm in whole.arms if arm not in shown.arms]:
+            print(f"\nnot in these tables, for want of seeds or run with other settings: {', '.join(missing)}")
         print(f"\nopen {folder / 'report.html'} in a browser")
         emit({"out": folder, "tables": tables})
     return 0
+
+
+def only(spec: StudySpec, arms: Iterable[str]) -> StudySpec:
+    """The study with these of its arms. Raises ValueError for one that it has not."""
+    known, names = [arm.name for arm in spec.arms], list(arms)
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
+    pairs = tuple(pair for pair in spec.pairs if set(pair) <= set(names))
+    return replace(spec, arms=tuple(arm for arm in spec.arms if arm.name in names), pairs=pairs)
 
 
 def render(table: dict) -> str:

@@ -160,6 +160,18 @@ def read_study(out: Path) -> list[dict[str, Any]]:
     return read_jsonl(out / RECORDS)
 
 
+def finished_arms(spec: StudySpec, out: Path) -> list[dict[str, Any]]:
+    """The records in `out` of those arms of the spec that it holds, run as the spec has them, at every seed."""
+    found = {(record["arm"], record["seed"]): record for record in read_study(out)}
+
+    def there(arm: ArmSpec, seed: int) -> bool:
+        record = found.get((arm.name, seed))
+        return record is not None and _as_now(record["made_by"]) == _made_by(spec, arm, seed)
+
+    arms = [arm for arm in spec.arms if all(there(arm, seed) for seed in spec.seeds)]
+    return [found[arm.name, seed] for seed in spec.seeds for arm in arms]
+
+
 def seed_records(records: list[dict[str, Any]], split: str) -> list[dict[str, Any]]:
     """One record a seed, as `summarise_seeds` and the explorers read it; only arms that every seed has on the split."""
     records = [record for record in records if split in record["correct"]]
