@@ -15,7 +15,7 @@ from typing import Any
 import over_models
 import torch
 
-from ra3_lab.evaluate.breaks import BEGUN, count_breaks, walk
+from ra3_lab.evaluate.breaks import BEGUN, Segment, count_breaks, walk
 from ra3_lab.evaluate.programs import evaluate_programs
 from ra3_lab.models.load import load_model
 from ra3_lab.tasks.pipelines import load_split
@@ -25,12 +25,16 @@ SEED = 8_300
 
 def measure(source: str, tasks: int, samples: int) -> dict[str, Any]:
     """One model: how its segments begin, the first of every program by itself, and how many are right; programs that
-    pass, and those that are right to the expert's last line."""
+    pass, and those that are right to the expert's last line. `skills` has the segments of every skill by itself."""
     model, tokenizer = load_model(source, "cpu")
     picked = load_split("test")[:tasks]
     scores = evaluate_programs(model, tokenizer, picked, samples, 1.0, SEED, "fp32")
     written = [(text, task) for texts, task in zip(scores.programs, picked, strict=True) for text in texts]
     walks = [walk(text, task) for text, task in written]
+    skills: dict[str, list[Segment]] = {}
+    for found, (_, task) in zip(walks, written, strict=True):
+        for segment, step in zip(found, task.steps, strict=False):
+            skills.setdefault(step.skill, []).append(segment)
     whole = [len(found) == len(task.steps) and found[-1].right for found, (_, task) in zip(walks, written, strict=True)]
     return {
         "model": source,
@@ -39,6 +43,7 @@ def measure(source: str, tasks: int, samples: int) -> dict[str, Any]:
         "right": sum(whole),
         "first": {how: sum(found[0].begun == how for found in walks) for how in BEGUN},
         "segments": count_breaks(walks),
+        "skills": {skill: count_breaks([skills[skill]]) for skill in sorted(skills)},
     }
 
 

@@ -274,6 +274,7 @@ def _lines(
 FIGURES: dict[str, Callable[[], go.Figure]] = {
     "final": partial(passes, "final", LONGER),
     "best": partial(passes, "best", LONGER),
+    "ready": partial(passes, "ready", LONGER),
     "arms": partial(passes, "arms", LONGER),
     "aptness": aptness,
     "breaks": breaks,

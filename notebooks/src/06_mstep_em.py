@@ -161,8 +161,8 @@ for draws in (2, 8):
 # %% [markdown]
 # What is kept of eight draws is nearly always right, but half of the steps go without: likelihood can only choose among
 # what was drawn. A model that has learned from the kept ones draws better ones, so this wants many short rounds. In the
-# study, with the same seconds, eight rounds of it and RA3's one E-step come out level (docs/results.md, "Does it take
-# RL?").
+# study, with the same seconds, eight rounds of it and RA3's one E-step were compared twice, with four and five seeds:
+# ahead was once the one and once the other, and neither time are they told apart (docs/results.md, "Does it take RL?").
 #
 # ## What to remember
 #
