@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from cells import RESULTS, percent, table, told
@@ -66,22 +67,43 @@ def aptness() -> str:
     return table([*columns, "an annotator as often wrong, %"], rows)
 
 
+WALKED = ["arm", "seed", "pass@1", "begun with the right thought", "with another", "with none"]
+WALKED += ["first segment with another", "right after the right thought", "after another", "after none"]
+WALKED += ["breaks after another thought"]
+
+
 def breaks() -> str:
     """How segments of sampled programs begin, and how many of them are right, model by model."""
+    rows = sorted(read_json(RESULTS / "breaks.json")["rows"], key=lambda row: (_wrong(row["arm"]), row["seed"]))
+    return table(WALKED, [_walked(row) for row in rows])
+
+
+def breaks_of_ready() -> str:
+    """The same for the two arms of `ready`, and the skill at which most programs break."""
     rows = []
-    for row in sorted(read_json(RESULTS / "breaks.json")["rows"], key=lambda row: (_wrong(row["arm"]), row["seed"])):
-        reached, right, first = row["segments"]["reached"], row["segments"]["right"], row["first"]
-        broken = {how: reached[how] - right[how] for how in BEGUN}
-        rows.append(
-            [arm_label(row["arm"]), str(row["seed"]), percent(row["passed"] / row["programs"])]
-            + [percent(reached[how] / sum(reached.values())) for how in BEGUN]
-            + [percent(first["another"] / sum(first.values()))]
-            + [f"{100 * right[how] / reached[how]:.0f} % of {reached[how]}" if reached[how] else "" for how in BEGUN]
-            + [f"{100 * broken['another'] / sum(broken.values()):.0f} % of {sum(broken.values())}"]
-        )
-    begun = ["begun with the right thought", "with another", "with none", "first segment with another"]
-    columns = ["arm", "seed", "pass@1", *begun, "right after the right thought", "after another", "after none"]
-    return table([*columns, "breaks after another thought"], rows)
+    for row in read_json(RESULTS / "breaks_ready.json")["rows"]:
+        broken = {skill: sum(_broken(counts).values()) for skill, counts in row["skills"].items()}
+        worst = max(broken, key=lambda skill: broken[skill])
+        rows.append([*_walked(row), f"{100 * broken[worst] / sum(broken.values()):.0f} % ({worst})"])
+    return table([*WALKED, "breaks at the worst skill"], rows)
+
+
+def _walked(row: dict[str, Any]) -> list[str]:
+    """The cells of `WALKED` for one model."""
+    reached, right, first = row["segments"]["reached"], row["segments"]["right"], row["first"]
+    broken = _broken(row["segments"])
+    return [
+        *(arm_label(row["arm"]), str(row["seed"]), percent(row["passed"] / row["programs"])),
+        *(percent(reached[how] / sum(reached.values())) for how in BEGUN),
+        percent(first["another"] / sum(first.values())),
+        *(f"{100 * right[how] / reached[how]:.0f} % of {reached[how]}" if reached[how] else "" for how in BEGUN),
+        f"{100 * broken['another'] / sum(broken.values()):.0f} % of {sum(broken.values())}",
+    ]
+
+
+def _broken(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Segments that are not right, for each way to begin, from what `count_breaks` counted."""
+    return {how: counts["reached"][how] - counts["right"][how] for how in BEGUN}
 
 
 def thoughts_gone_wrong() -> tuple[dict[float, float], dict[int, float]]:

@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "margins by expert data": lambda: margin_tables.by_condition("expert_data", "expert programs"),
     "aptness": aptness_tables.aptness,
     "breaks": aptness_tables.breaks,
+    "breaks of ready": aptness_tables.breaks_of_ready,
     "settings": estep.ablations,
     "worth": estep.worth,
     "rounds": estep.rounds,
