@@ -251,7 +251,7 @@ def test_tables_and_page_have_the_arms_of_earlier_calls(finished, tmp_path, caps
     table = json.loads((folder / "table_test.json").read_text())
     assert list(table["arms"]) == ["base", "ra3"] and [d["b"] for d in table["differences"]] == ["base"]
     assert "2 arms, seeds: 2" in (folder / "report.html").read_text()
-    left_out = "not in these tables, for want of seeds or run with other settings: ntp, answer"
+    left_out = "not in these tables (not run at every seed, or with other settings): ntp, answer"
     assert left_out in capsys.readouterr().out
     assert main([*words, "--seeds", "0"]) == 0, "answer has this one seed"
     assert list(json.loads((folder / "table_test.json").read_text())["arms"]) == ["base", "ra3", "answer"]

@@ -82,7 +82,7 @@ def run(
             print(f"\n{split}\n{render(table)}")
         (folder / "report.html").write_text(render_study(shown, records, tables), encoding="utf-8")
         if missing := [arm.name for arm in whole.arms if arm not in shown.arms]:
-            print(f"\nnot in these tables, for want of seeds or run with other settings: {', '.join(missing)}")
+            print(f"\nnot in these tables (not run at every seed, or with other settings): {', '.join(missing)}")
         print(f"\nopen {folder / 'report.html'} in a browser")
         emit({"out": folder, "tables": tables})
     return 0
