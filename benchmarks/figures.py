@@ -20,6 +20,7 @@ import aptness_tables
 import margin_tables
 import numpy as np
 import plotly.graph_objects as go
+import rlvr_tables as rlvr
 import study_tables as study
 import tyro
 from cells import RESULTS, ROOT, percent
@@ -106,6 +107,19 @@ def learning() -> go.Figure:
     }
     title = "After RLVR: " + ", ".join(f"{arm_label(arm)} {value}" for arm, value in ends.items())
     return _dressed(figure, title, 400)
+
+
+def seconds() -> go.Figure:
+    """Validation over the seconds of mid-training and GRPO together, every seed and the mean."""
+    figure, starts = go.Figure(), {start.label: start for start in rlvr.READY}
+    look, ends = styles(in_order(starts)), []
+    for label in in_order(starts):
+        x, scores = starts[label].curves
+        _lines(figure, label, look[label], x, (100 * scores).tolist())
+        ends.append(f"{arm_label(label)} {percent(float(scores[:, -1].mean()))} after {x[-1]:.0f} s")
+    figure.update_xaxes(title="seconds of mid-training and GRPO", rangemode="tozero")
+    figure.update_yaxes(title="validation pass@1 (%)", rangemode="tozero")
+    return _dressed(figure, ", ".join(ends), 400)
 
 
 def settings() -> go.Figure:
@@ -284,6 +298,7 @@ FIGURES: dict[str, Callable[[], go.Figure]] = {
     "lengths": lengths,
     "margins": margins,
     "learning": learning,
+    "seconds": seconds,
 }
 
 

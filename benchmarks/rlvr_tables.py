@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -90,33 +91,68 @@ def learning_differences() -> str:
     return table(columns, rows)
 
 
-def equal_time() -> str:
-    """GRPO from the base for longer, beside RA3's mid-training and GRPO: validation over seconds, mean over seeds; then
-    the difference at the ends.
+@dataclass(frozen=True)
+class Start:
+    """A start of GRPO with what was spent on it before."""
 
-    All on one version: RA3's mid-training in the study of equal times, GRPO in the comparison of starts.
-    """
-    rows, ended = [], []
-    spent = [r["scores"]["test"]["seconds"] for r in read_study(RESULTS / "wallclock") if r["arm"] == "ra3"]
-    for label, before, name in (("base", 0.0, "learning_long"), ("ra3", float(np.mean(spent)), "learning")):
-        runs = read_json(RESULTS / f"{name}.json")["runs"][label]
-        each = sum(r["seconds"]["training"] for r in runs) / sum(r["validation"][-1][0] for r in runs)
-        means = [
-            (looks[0][0], np.mean([v for _, v in looks]))
-            for looks in zip(*(r["validation"] for r in runs), strict=True)
-        ]
-        told = [f"{100 * value:.0f} % at {before + update * each:.0f} s" for update, value in means]
-        passed = held_out(runs)
-        ended.append(passed)
-        ends = ", ".join(f"{100 * rate:.0f}" for rate in passed.mean(axis=1))
+    label: str
+    learned: str
+    """Record of its runs."""
+    study: str | None = None
+    """Study that mid-trained it, None for the base."""
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """One a seed."""
+        return read_json(RESULTS / f"{self.learned}.json")["runs"][self.label]
+
+    @property
+    def before(self) -> float:
+        """Seconds of mid-training, mean over seeds."""
+        if self.study is None:
+            return 0.0
+        seeds = [run["seed"] for run in self.runs]
+        rows = [r for r in read_study(RESULTS / self.study) if r["arm"] == self.label and r["seed"] in seeds]
+        return float(np.mean([next(iter(row["scores"].values()))["seconds"] for row in rows]))
+
+    @property
+    def each(self) -> float:
+        """Seconds of an update, mean over seeds."""
+        return sum(r["seconds"]["training"] for r in self.runs) / sum(r["validation"][-1][0] for r in self.runs)
+
+    @property
+    def curves(self) -> tuple[list[float], np.ndarray]:
+        """Seconds in all at every look; (seeds, looks) validation pass@1 in 0..1."""
+        updates = [update for update, _ in self.runs[0]["validation"]]
+        seconds = [self.before + update * self.each for update in updates]
+        return seconds, np.array([[score for _, score in run["validation"]] for run in self.runs])
+
+
+BEFORE = (Start("base", "learning_long"), Start("ra3", "learning", "wallclock"))
+"""The comparisons' RA3 and the base for longer, all on one version."""
+READY = (Start("base", "learning_ready_long"), Start("ra3", "learning_ready", "ready"))
+"""The same with RA3's defaults, at seeds of their own."""
+
+
+def equal_time(starts: Sequence[Start]) -> str:
+    """Validation over seconds, mean over seeds; then RA3's difference to the base at the ends."""
+    rows, ended = [], {}
+    for start in starts:
+        seconds, scores = start.curves
+        told = [f"{100 * value:.0f} % at {at:.0f} s" for at, value in zip(seconds, scores.mean(axis=0), strict=True)]
+        passed = ended[start.label] = held_out(start.runs)
+        mean, low, high = crossed_mean_ci(passed)
         rows.append(
-            [arm_label(label), f"{before:.0f}", str(means[-1][0]), f"{each:.1f}", ", ".join(told)]
-            + [percent(float(passed.mean())), ends]
+            [arm_label(start.label), f"{start.before:.0f}", str(start.runs[0]["validation"][-1][0])]
+            + [f"{start.each:.1f}", ", ".join(told), percent(mean)]
+            + [f"{100 * max(low, 0):.1f} to {100 * min(high, 1):.1f}"]
+            + [", ".join(f"{100 * rate:.0f}" for rate in passed.mean(axis=1))]
         )
     columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
-    columns += ["validation pass@1, seconds in all", "final tasks, after", "by seed, %"]
-    mean, low, high = (100 * value for value in paired_difference_ci(ended[1], ended[0]))
-    told = f"RA3 - base at the end: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (seeds and tasks)."
+    columns += ["validation pass@1, seconds in all", "final tasks, after", "95 % interval", "by seed, %"]
+    mean, low, high = (100 * value for value in paired_difference_ci(ended["ra3"], ended["base"]))
+    each = ", ".join(f"{100 * x:+.1f}" for x in (ended["ra3"] - ended["base"]).mean(axis=1))
+    told = f"RA3 - base at the end: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (seeds and tasks); by seed {each}."
     return f"{table(columns, rows)}\n\n{told}"
 
 
