@@ -100,6 +100,8 @@ class Start:
     """Record of its runs."""
     study: str | None = None
     """Study that mid-trained it, None for the base."""
+    arm: str = "ra3"
+    """Its arm there."""
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ class Start:
         if self.study is None:
             return 0.0
         seeds = [run["seed"] for run in self.runs]
-        rows = [r for r in read_study(RESULTS / self.study) if r["arm"] == self.label and r["seed"] in seeds]
+        rows = [r for r in read_study(RESULTS / self.study) if r["arm"] == self.arm and r["seed"] in seeds]
         return float(np.mean([next(iter(row["scores"].values()))["seconds"] for row in rows]))
 
     @property
@@ -130,12 +132,16 @@ class Start:
 
 BEFORE = (Start("base", "learning_long"), Start("ra3", "learning", "wallclock"))
 """The comparisons' RA3 and the base for longer, all on one version."""
-READY = (Start("base", "learning_ready_long"), Start("ra3", "learning_ready", "ready"))
-"""The same with RA3's defaults, at seeds of their own."""
+READY = (
+    Start("base", "learning_ready_long"),
+    Start("ra3", "learning_ready", "ready"),
+    Start("resampled", "learning_ready_resampled", "ready", "resampled in 8 rounds"),
+)
+"""The same with RA3's defaults and with resampling, at seeds of their own."""
 
 
 def equal_time(starts: Sequence[Start]) -> str:
-    """Validation over seconds, mean over seeds; then RA3's difference to the base at the ends."""
+    """Validation over seconds, mean over seeds; then RA3's difference to every other start at the ends."""
     rows, ended = [], {}
     for start in starts:
         seconds, scores = start.curves
@@ -150,10 +156,13 @@ def equal_time(starts: Sequence[Start]) -> str:
         )
     columns = ["start", "seconds of mid-training", "updates of GRPO", "seconds each"]
     columns += ["validation pass@1, seconds in all", "final tasks, after", "95 % interval", "by seed, %"]
-    mean, low, high = (100 * value for value in paired_difference_ci(ended["ra3"], ended["base"]))
-    each = ", ".join(f"{100 * x:+.1f}" for x in (ended["ra3"] - ended["base"]).mean(axis=1))
-    told = f"RA3 - base at the end: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] (seeds and tasks); by seed {each}."
-    return f"{table(columns, rows)}\n\n{told}"
+    differences = []
+    for label in [label for label in ended if label != "ra3"]:
+        mean, low, high = (100 * value for value in paired_difference_ci(ended["ra3"], ended[label]))
+        each = ", ".join(f"{100 * x:+.1f}" for x in (ended["ra3"] - ended[label]).mean(axis=1))
+        told = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}] (seeds and tasks); by seed {each}."
+        differences.append(f"RA3 - {arm_label(label)} at the end: {told}")
+    return "\n\n".join([table(columns, rows), *differences])
 
 
 def first_and_last(curves: Sequence[Sequence[dict[str, Any]]], keys: Sequence[str]) -> list[str]:
