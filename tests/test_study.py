@@ -239,22 +239,23 @@ def test_tables_and_page_have_the_arms_of_earlier_calls(finished, tmp_path, caps
     out, records = finished
     folder, path = tmp_path / "out", tmp_path / "tiny.json"
     shutil.copytree(out, folder)
+    other = {"midtrain": {"mstep": {"learning_rate": 0.004}}}
+    arms = [arm | (other if arm["name"] == "ntp" else {}) for arm in TINY["arms"]]
+    path.write_text(json.dumps({**TINY, "arms": arms}))
     fewer = [r for r in records if (r["arm"], r["seed"]) != ("answer", 1)]
-    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in fewer))
-    other = [
-        arm | ({"midtrain": {"mstep": {"learning_rate": 0.004}}} if arm["name"] == "ntp" else {})
-        for arm in TINY["arms"]
-    ]
-    path.write_text(json.dumps({**TINY, "arms": other}))
-    words = ["study", str(path), "--out", str(folder), "--arms", "ra3"]
-    assert main(words) == 0
-    table = json.loads((folder / "table_test.json").read_text())
+
+    def shown(*words: str) -> tuple[dict, str]:
+        (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in fewer))
+        assert main(["study", str(path), "--out", str(folder), "--arms", "ra3", *words]) == 0
+        return json.loads((folder / "table_test.json").read_text()), capsys.readouterr().out
+
+    table, told = shown()
     assert list(table["arms"]) == ["base", "ra3"] and [d["b"] for d in table["differences"]] == ["base"]
     assert "2 arms, seeds: 2" in (folder / "report.html").read_text()
-    left_out = "not in these tables (not run at every seed, or with other settings): ntp, answer"
-    assert left_out in capsys.readouterr().out
-    assert main([*words, "--seeds", "0"]) == 0, "answer has this one seed"
-    assert list(json.loads((folder / "table_test.json").read_text())["arms"]) == ["base", "ra3", "answer"]
+    assert "not in these tables (not run as SPEC has it, or not at every seed): ntp, answer" in told
+    assert list(shown("--seeds", "0")[0]["arms"]) == ["base", "ra3", "answer"], "answer has this one seed"
+    fewer[0] = fewer[0] | {"weights": "of another base"}
+    assert list(shown("--seeds", "0")[0]["arms"]) == ["ra3", "answer"]
 
 
 def test_a_study_says_how_to_go_on_and_is_no_guest_in_a_runs_folder(tmp_path, monkeypatch, capsys):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from ra3_lab.commands.output import Json, results
 from ra3_lab.threads import use_threads
-
-if TYPE_CHECKING:
-    from ra3_lab.study import StudySpec
 
 
 def run(
@@ -56,7 +52,7 @@ def run(
         whole = load_spec(spec)
         if seeds is not None:
             whole = replace(whole, seeds=seeds)
-        chosen = only(whole, arms) if arms is not None else whole
+        chosen = whole.only(arms) if arms is not None else whole
         if plan:
             rows = minutes(chosen)
             for name, each in rows:
@@ -75,26 +71,17 @@ def run(
                 "to go on"
             ) from None
         records = finished_arms(whole, folder)
-        shown = only(whole, dict.fromkeys(record["arm"] for record in records))
+        shown = whole.only([record["arm"] for record in records])
         tables = {split: summarise_seeds(seed_records(records, split), shown.pairs) for split in shown.splits}
         for split, table in tables.items():
             write_json(folder / f"table_{split}.json", table)
             print(f"\n{split}\n{render(table)}")
         (folder / "report.html").write_text(render_study(shown, records, tables), encoding="utf-8")
         if missing := [arm.name for arm in whole.arms if arm not in shown.arms]:
-            print(f"\nnot in these tables (not run at every seed, or with other settings): {', '.join(missing)}")
+            print(f"\nnot in these tables (not run as SPEC has it, or not at every seed): {', '.join(missing)}")
         print(f"\nopen {folder / 'report.html'} in a browser")
         emit({"out": folder, "tables": tables})
     return 0
-
-
-def only(spec: StudySpec, arms: Iterable[str]) -> StudySpec:
-    """The study with these of its arms. Raises ValueError for one that it has not."""
-    known, names = [arm.name for arm in spec.arms], list(arms)
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
-    pairs = tuple(pair for pair in spec.pairs if set(pair) <= set(names))
-    return replace(spec, arms=tuple(arm for arm in spec.arms if arm.name in names), pairs=pairs)
 
 
 def render(table: dict) -> str:

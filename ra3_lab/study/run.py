@@ -87,15 +87,20 @@ def _require_as_wanted(
 ) -> None:
     """Raises ValueError where a finished arm is not what the spec would make of it now, or its model was not kept."""
     holds = f"{out / RECORDS} holds arm {arm.name!r} at seed {seed}"
-    same = _as_now(found["made_by"]) == _made_by(spec, arm, seed)
-    before, weights = found.get("weights"), base_weights(arm)
-    if not same or (before and weights and before != weights):
-        what = f"from other weights of {arm.model}" if same else "with other settings"
-        raise ValueError(f"{holds} run {what}: rename the arm, or choose another --out.")
+    if (how := _otherwise(spec, arm, seed, found)) is not None:
+        raise ValueError(f"{holds} run {how}: rename the arm, or choose another --out.")
     if keep_models and arm.method != "base" and not model_folder(out, arm.name, seed).exists():
         raise ValueError(
             f"{holds}, whose model was not kept: delete its line to have it run again, or choose another --out."
         )
+
+
+def _otherwise(spec: StudySpec, arm: ArmSpec, seed: int, found: dict[str, Any]) -> str | None:
+    """In what way a finished arm was not run as the spec would run it now; None where it was."""
+    if _as_now(found["made_by"]) != _made_by(spec, arm, seed):
+        return "with other settings"
+    before, weights = found.get("weights"), base_weights(arm)
+    return f"from other weights of {arm.model}" if before and weights and before != weights else None
 
 
 def _made_by(spec: StudySpec, arm: ArmSpec, seed: int) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def finished_arms(spec: StudySpec, out: Path) -> list[dict[str, Any]]:
 
     def there(arm: ArmSpec, seed: int) -> bool:
         record = found.get((arm.name, seed))
-        return record is not None and _as_now(record["made_by"]) == _made_by(spec, arm, seed)
+        return record is not None and _otherwise(spec, arm, seed, record) is None
 
     arms = [arm for arm in spec.arms if all(there(arm, seed) for seed in spec.seeds)]
     return [found[arm.name, seed] for seed in spec.seeds for arm in arms]

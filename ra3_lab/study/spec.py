@@ -16,8 +16,8 @@ learning_rate = 2e-3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
@@ -115,6 +115,14 @@ class StudySpec:
         for arm in self.arms:  # a wrong value shows before anything is trained
             for seed in self.seeds:
                 self.experiment(arm, seed)
+
+    def only(self, arms: Collection[str]) -> StudySpec:
+        """The study with these of its arms, and the pairs among them. Raises ValueError for one that it has not."""
+        known = [arm.name for arm in self.arms]
+        if unknown := [name for name in arms if name not in known]:
+            raise ValueError(f"the study has no arm {unknown[0]!r}; there are {known}.")
+        pairs = tuple(pair for pair in self.pairs if set(pair) <= set(arms))
+        return replace(self, arms=tuple(arm for arm in self.arms if arm.name in arms), pairs=pairs)
 
     def settings(self, arm: ArmSpec, seed: int) -> MidtrainConfig | None:
         """The arm's mid-training settings at this seed; None for the base. Raises ValueError for an unknown field."""
